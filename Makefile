@@ -1,0 +1,40 @@
+# Only Python 3.11+ and make are assumed; everything else comes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test check bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
+
+setup: $(STAMP)  ## make .venv with the command liqcascade in it
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "liqcascade needs Python 3.11 or newer; $(PYTHON) is older. Name another one: make setup PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: setup  ## the whole flow on this machine: SECONDS=60 to end by itself, FRAMES=folder to play captured frames
+	@$(BIN)/liqcascade demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
+
+test: setup  ## every test, on real servers
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: setup  ## one benchmark: NAME=latency (JSON is the last line)
+	@$(BIN)/python -m benchmarks $(NAME)
+
+lock: setup  ## rewrite requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

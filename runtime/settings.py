@@ -1,0 +1,120 @@
+"""Settings that every stage has: one TOML file, the environment over it.
+
+The file is liqcascade.toml in the working folder, or the one that LIQCASCADE_SETTINGS names. Environment names are
+LIQCASCADE_ + the key in capitals, sections joined by two underscores: LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS.
+A stage adds its own section by subclassing `StageSettings`; keys of other stages' sections are left to those."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from schemas.errors import SettingsError
+from schemas.topics import PARTITIONS_DEFAULT
+
+FILE_VARIABLE: Final = "LIQCASCADE_SETTINGS"
+FILE_DEFAULT: Final = "liqcascade.toml"
+
+
+class Section(BaseModel):
+    """One section of the settings tree; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """Kafka or Redpanda; the security settings serve confluent-kafka and aiokafka alike."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, several joined by commas")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    ssl_ca_file: Path | None = Field(None, description="PEM; without it the system's certificates are trusted")
+    ssl_certificate_file: Path | None = Field(None, description="PEM, for brokers that ask for a client certificate")
+    ssl_key_file: Path | None = None
+    schema_registry_url: str | None = Field(None, description="without it schema ids come from the built-in table")
+    topic_prefix: str = ""
+    partitions: int = Field(PARTITIONS_DEFAULT, ge=1, le=1_000, description="partitions of the topics by asset")
+    replication: int = Field(1, ge=1, le=9)
+
+
+class OperationsSettings(Section):
+    """The HTTP server with /metrics, /healthz and /readyz that every stage has."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65_535, description="0 takes a free port and logs it")
+
+
+class LogSettings(Section):
+    """Structured logs on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
+
+
+class StageSettings(BaseSettings):
+    """What every stage has. Subclasses add a section each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LIQCASCADE_", env_nested_delimiter="__", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    operations: OperationsSettings = OperationsSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over environment over file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
+
+
+S = TypeVar("S", bound=StageSettings)
+
+
+def settings_file() -> Path:
+    """The TOML file that is read; it need not exist unless LIQCASCADE_SETTINGS names it."""
+    return Path(os.environ.get(FILE_VARIABLE) or FILE_DEFAULT)
+
+
+def load(kind: type[S], **overrides: Any) -> S:
+    """The settings of a stage. Raises SettingsError with one sentence that names each key that does not fit."""
+    named = os.environ.get(FILE_VARIABLE)
+    if named and not Path(named).is_file():
+        raise SettingsError(f"reading settings: {FILE_VARIABLE} names {named}, which is not a file")
+    registry = os.environ.get("SCHEMA_REGISTRY_URL")
+    if registry and "LIQCASCADE_KAFKA__SCHEMA_REGISTRY_URL" not in os.environ:
+        os.environ["LIQCASCADE_KAFKA__SCHEMA_REGISTRY_URL"] = registry
+    try:
+        return kind(**overrides)
+    except ValidationError as exc:
+        raise SettingsError("settings: " + "; ".join(_sentence(error) for error in exc.errors())) from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"reading settings: {settings_file()} is not TOML: {exc}") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"reading settings: {settings_file()}: {exc}") from exc
+
+
+def _sentence(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "the tree"
+    if error["type"] == "extra_forbidden":
+        return f"{key} is not a setting (see `liqcascade settings show`)"
+    secret = any(word in key for word in ("password", "url", "secret"))
+    given = "" if secret or error["type"] == "missing" else f", was {error['input']!r}"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}{given}"
