@@ -11,8 +11,8 @@ from schemas.errors import StackError
 from stack.embedded.folder import file_errors
 
 HOST = "127.0.0.1"
-# Below the ports that kernels give to outgoing connections (Linux from 32768, macOS from 49152): while a server is down,
-# no client's own socket may take its place.
+# Below the ports that kernels give to outgoing connections (Linux from 32768, macOS from 49152): while a server is
+# down, no client's own socket may take its place.
 PORTS = range(15_000, 32_000)
 TRIES_MAX = 200
 
