@@ -14,7 +14,12 @@ def configure(settings: LogSettings, *, stage: str) -> None:
     Text that came from outside is rendered quoted, so that it can not forge a line."""
     level = getattr(logging, settings.level.upper())
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+
+    def add_stage(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"stage": stage} | event  # not a context variable: threads would not inherit it
+
     shared: list[structlog.typing.Processor] = [
+        add_stage,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -31,7 +36,6 @@ def configure(settings: LogSettings, *, stage: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(stage=stage)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
