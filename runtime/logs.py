@@ -16,7 +16,8 @@ def configure(settings: LogSettings, *, stage: str) -> None:
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
 
     def add_stage(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return {"stage": stage} | event  # not a context variable: threads would not inherit it
+        event["stage"] = stage  # not a context variable: threads would not inherit it
+        return event
 
     shared: list[structlog.typing.Processor] = [
         add_stage,
