@@ -12,6 +12,8 @@ from stack.embedded.postgres import PostgresServer
 from stack.embedded.redis import RedisServer
 from stack.embedded.server import Server
 
+SERVERS: tuple[type[Server], ...] = (KafkaServer, PostgresServer, RedisServer)
+
 
 class EmbeddedStack:
     """The three servers. One whose URL is in `given` (names as in the environment) is not started: that URL is used.
