@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+from pydantic import SecretStr
 
-from stack.embedded import EmbeddedStack
+from runtime.settings import KafkaSettings
+from stack.embedded import EmbeddedStack, Security
+
+KAFKA_USER, KAFKA_PASSWORD = "tester", "not secret: 'quoted', = and spaces"
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +22,10 @@ def embedded_stack() -> Iterator[EmbeddedStack]:
     """The session's servers, none of them started; tests that kill one make their own stack."""
     folder = Path(tempfile.mkdtemp(prefix="liqcascade-tests-"))
     folder.chmod(0o755)  # PostgreSQL may have to run as an account that must enter here
-    stack = EmbeddedStack(folder)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    _write_for_broker(authority.issue_cert("127.0.0.1", "localhost"), folder / "broker.pem")
+    stack = EmbeddedStack(folder, security=Security(KAFKA_USER, KAFKA_PASSWORD, folder / "broker.pem"))
     yield stack
     stack.stop()
     shutil.rmtree(folder)
@@ -26,6 +35,20 @@ def embedded_stack() -> Iterator[EmbeddedStack]:
 def kafka(embedded_stack: EmbeddedStack) -> str:
     """`bootstrap.servers` of a running broker."""
     return embedded_stack.kafka.start()
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(embedded_stack: EmbeddedStack) -> KafkaSettings:
+    """The same broker through its listener with TLS and SCRAM-SHA-512."""
+    embedded_stack.kafka.start()
+    return KafkaSettings(
+        bootstrap_servers=embedded_stack.kafka.secure_url,
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_username=KAFKA_USER,
+        sasl_password=SecretStr(KAFKA_PASSWORD),
+        ssl_ca_file=embedded_stack.data.path / "ca.pem",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +67,12 @@ def redis_url(embedded_stack: EmbeddedStack) -> str:
 def topic_prefix() -> str:
     """A prefix for topic and group names that no other test has."""
     return f"t{uuid.uuid4().hex[:8]}."
+
+
+def _write_for_broker(certificate: trustme.LeafCert, path: Path) -> None:
+    """Kafka reads keys in PKCS#8 only."""
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), password=None)
+    pkcs8 = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(pkcs8 + b"".join(pem.bytes() for pem in certificate.cert_chain_pems))

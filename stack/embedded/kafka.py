@@ -135,9 +135,24 @@ class KafkaServer(Server):
                 return False
             if self._security is not None:
                 _add_user(client, self._security)
-        except KafkaException:
+                self._secure_client(self._security).list_topics(timeout=CLIENT_S_MAX)
+        except (KafkaException, TimeoutError):
             return False
         return True
+
+    def _secure_client(self, security: Security) -> AdminClient:
+        """A login through the second listener, since a new user is let in some milliseconds after the answer."""
+        return AdminClient(
+            {
+                "bootstrap.servers": self.secure_url,
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": security.user,
+                "sasl.password": security.password,
+                "enable.ssl.certificate.verification": False,  # who signed it is known to the caller only
+                "log_level": 0,
+            }
+        )
 
     def _cluster_id(self) -> str:
         with file_errors("reading Kafka's storage", self._logs):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from stack.embedded.folder import DataFolder
-from stack.embedded.kafka import KafkaServer
+from stack.embedded.kafka import KafkaServer, Security
 from stack.embedded.postgres import PostgresServer
 from stack.embedded.redis import RedisServer
 from stack.embedded.server import Server
@@ -20,9 +20,10 @@ class EmbeddedStack:
 
     As a context manager it starts them all and stops them all. They end with this process, however it ends."""
 
-    def __init__(self, data: Path, *, given: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data: Path, *, given: Mapping[str, str] | None = None, security: Security | None = None) -> None:
+        """`security` adds a listener to the broker, whose address is `kafka.secure_url`."""
         self.data = DataFolder(data)
-        self.kafka = KafkaServer(self.data)
+        self.kafka = KafkaServer(self.data, security=security)
         self.postgres = PostgresServer(self.data)
         self.redis = RedisServer(self.data)
         every: tuple[Server, ...] = (self.kafka, self.postgres, self.redis)
