@@ -5,28 +5,28 @@ half a download or a damaged file is fetched again, never run.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import requests
+import httpx
 import structlog
 
 from schemas.errors import StackError
-from stack.embedded.folder import file_errors
+from stack.embedded.folder import file_errors, try_lock
 from stack.embedded.jars import KAFKA_JARS, KAFKA_VERSION, Jar
 
 CONNECTIONS_MAX = 6
 TRIES_MAX = 3
 BACKOFF_S = (0.5, 2.0)
-ANSWER_S_MAX = 30
+ANSWER_S_MAX = 20.0
+LOCK_POLL_S = 0.05
 HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -59,25 +59,29 @@ def java() -> Path:
     return Path(own)
 
 
-def kafka_jars(cache: Path, jars: Sequence[Jar] = KAFKA_JARS) -> list[Path]:
-    """Paths of all jars, in order; what is missing or damaged is fetched first.
+def kafka_jars(
+    cache: Path, jars: Sequence[Jar] = KAFKA_JARS, *, abandoned: Callable[[], bool] = lambda: False
+) -> list[Path]:
+    """Paths of all jars, in order; what is missing or damaged is fetched first, until `abandoned`.
 
-    Raises StackError: no network, no space, or a file that is not what it should be."""
+    Raises StackError: no network, no space, a file that is not what it should be, or given up."""
     folder = cache / f"kafka-{KAFKA_VERSION}"
-    with file_errors("keeping Kafka's jars", folder), _one_at_a_time(folder):
+    with file_errors("keeping Kafka's jars", folder), _one_at_a_time(folder, abandoned):
         missing = [jar for jar in jars if not _is_whole(folder / jar.file_name, jar)]
         if missing:
-            _fetch_all(missing, folder)
+            _fetch_all(missing, folder, abandoned)
     return [folder / jar.file_name for jar in jars]
 
 
 @contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def _one_at_a_time(folder: Path, abandoned: Callable[[], bool]) -> Iterator[None]:
     """Two starts at once fetch once: the second waits. The kernel lets go of the lock of a start that was killed."""
     folder.mkdir(parents=True, exist_ok=True)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        while not try_lock(fd):
+            _give_up_if(abandoned)
+            time.sleep(LOCK_POLL_S)
         yield
     finally:
         os.close(fd)
@@ -96,16 +100,26 @@ def _is_whole(path: Path, jar: Jar) -> bool:
     return digest.hexdigest() == jar.sha256
 
 
-def _fetch_all(jars: Sequence[Jar], folder: Path) -> None:
+def _give_up_if(abandoned: Callable[[], bool]) -> None:
+    if abandoned():
+        raise StackError(
+            "fetching the embedded Kafka: given up, since it was stopped; the next start goes on from here"
+        )
+
+
+def _fetch_all(jars: Sequence[Jar], folder: Path, abandoned: Callable[[], bool]) -> None:
     for stale in folder.glob("part-*"):  # of a start that was killed: the lock says that nobody fetches now
         shutil.rmtree(stale, ignore_errors=True)
     log = structlog.get_logger(__name__)
     started = time.monotonic()
-    log.info(
-        "fetching kafka, once", files=len(jars), mib=round(sum(jar.size for jar in jars) / 2**20), folder=str(folder)
-    )
-    with tempfile.TemporaryDirectory(prefix="part-", dir=folder) as part, ThreadPoolExecutor(CONNECTIONS_MAX) as pool:
-        fetched = [pool.submit(_fetch, jar, Path(part), folder) for jar in jars]
+    mib = round(sum(jar.size for jar in jars) / 2**20, 1)
+    log.info("fetching kafka, once", files=len(jars), mib=mib, folder=str(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="part-", dir=folder) as part,
+        httpx.Client(timeout=ANSWER_S_MAX, follow_redirects=True) as client,
+        ThreadPoolExecutor(CONNECTIONS_MAX) as pool,
+    ):
+        fetched = [pool.submit(_fetch, jar, client, Path(part), folder, abandoned) for jar in jars]
         try:
             for one in fetched:
                 one.result()
@@ -115,11 +129,13 @@ def _fetch_all(jars: Sequence[Jar], folder: Path) -> None:
     log.info("fetched kafka", seconds=round(time.monotonic() - started, 1))
 
 
-def _fetch(jar: Jar, part: Path, folder: Path) -> None:
+def _fetch(jar: Jar, client: httpx.Client, folder_of_parts: Path, folder: Path, abandoned: Callable[[], bool]) -> None:
+    part = folder_of_parts / jar.file_name
     for attempt in range(TRIES_MAX):
+        _give_up_if(abandoned)
         try:
-            path = _download(jar, part / str(attempt))
-        except requests.RequestException as exc:
+            _download(jar, client, part, abandoned)
+        except httpx.HTTPError as exc:
             if attempt + 1 < TRIES_MAX:
                 time.sleep(BACKOFF_S[attempt])
                 continue
@@ -128,8 +144,8 @@ def _fetch(jar: Jar, part: Path, folder: Path) -> None:
                 f" ({_cause(exc)}); the first start needs a network, so connect it, check the proxy settings,"
                 f" copy {folder.parent} from another machine, or set LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS"
             ) from exc
-        if _is_whole(path, jar):
-            path.replace(folder / jar.file_name)
+        if _is_whole(part, jar):
+            part.replace(folder / jar.file_name)
             return
     raise StackError(
         f"fetching {jar.coordinates} for the embedded Kafka: {TRIES_MAX} times what came was not the known file of"
@@ -137,18 +153,25 @@ def _fetch(jar: Jar, part: Path, folder: Path) -> None:
     )
 
 
-def _download(jar: Jar, repository: Path) -> Path:
+def _download(jar: Jar, client: httpx.Client, part: Path, abandoned: Callable[[], bool]) -> None:
+    """Fetch one file: jgo knows where the repository is and how it is laid out; the bytes are streamed here, because it leaves
+    connections open when a download fails."""
     from jgo.maven import MavenContext
 
-    group, artifact, version = jar.coordinates.split(":")
-    context = MavenContext(repo_cache=repository, timeout=ANSWER_S_MAX)
-    component = context.project(group, artifact).at_version(version)
-    try:
-        return Path(component.artifact().resolve())
-    except RuntimeError as exc:  # jgo's answer to a refusal of the repository
-        raise StackError(
-            f"fetching {jar.coordinates} for the embedded Kafka: the Maven repository has no such file"
-        ) from exc
+    group, name, version = jar.coordinates.split(":")
+    artifact = MavenContext().project(group, name).at_version(version).artifact()
+    (repository,) = artifact.context.remote_repos.values()
+    url = f"{repository}/{artifact.component.path_prefix.as_posix()}/{artifact.filename}"
+    with client.stream("GET", url) as response:
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise StackError(
+                f"fetching {jar.coordinates} for the embedded Kafka: the Maven repository has no such file"
+            )
+        response.raise_for_status()
+        with part.open("wb") as file:
+            for chunk in response.iter_bytes():
+                _give_up_if(abandoned)
+                file.write(chunk)
 
 
 def _cause(exc: BaseException) -> str:

@@ -65,7 +65,7 @@ class DataFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + LOCK_S_MAX
-        while not _try_lock(fd):
+        while not try_lock(fd):
             if time.monotonic() > deadline:
                 owner = os.read(fd, 32).decode(errors="replace").strip()
                 os.close(fd)
@@ -95,7 +95,7 @@ class DataFolder:
         except OSError:
             return False
         try:
-            return not _try_lock(fd)
+            return not try_lock(fd)
         finally:
             os.close(fd)
 
@@ -109,7 +109,8 @@ class DataFolder:
         return used
 
 
-def _try_lock(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
+    """Take the exclusive lock of an open file unless another process or descriptor has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -77,7 +77,7 @@ class KafkaServer(Server):
         return self.folder / "data"
 
     def _prepare(self) -> None:
-        self._jars = downloads.kafka_jars(downloads.cache_folder())
+        self._jars = downloads.kafka_jars(downloads.cache_folder(), abandoned=self._stopping.is_set)
         with file_errors("writing Kafka's settings", self.folder):
             shutil.rmtree(self.folder / "tmp", ignore_errors=True)  # native codecs that a killed broker left
             (self.folder / "tmp").mkdir()
