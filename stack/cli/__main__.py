@@ -1,0 +1,5 @@
+"""`python -m stack.cli`: the command without its script."""
+
+from stack.cli import main
+
+main()

@@ -1,0 +1,19 @@
+"""Every command and where it stands; modules are imported when their command runs, so that --help is quick."""
+
+import typer
+
+from stack.cli import decode, demo, doctor, embedded, settings, stages, tail, topics
+
+
+def register(app: typer.Typer) -> None:
+    """Put all commands into the application."""
+    app.command(epilog="Example: liqcascade demo --seconds 60")(demo.demo)
+    app.add_typer(embedded.app, name="stack")
+    app.command(epilog="Example: liqcascade produce --exchange binance --exchange bybit")(stages.produce)
+    app.command(epilog="Example: LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS=broker:9092 liqcascade process")(stages.process)
+    app.command(epilog="Example: LIQCASCADE_REDIS__URL=redis://cache:6379/0 liqcascade sink")(stages.sink)
+    app.command(epilog="Example: liqcascade tail alerts.cascades --last 20 --json | jq .level")(tail.tail)
+    app.command(epilog="Example: liqcascade decode --exchange bybit --kind liquidation < frames.jsonl")(decode.decode)
+    app.command(epilog="Example: liqcascade topics --create")(topics.topics)
+    app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
+    app.add_typer(settings.app, name="settings")

@@ -1,0 +1,31 @@
+"""Frames on stdin to events on stdout, without any server."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def decode(
+    exchange: Annotated[str, typer.Option(help="Whose frames they are: binance, bybit, okx.")],
+    kind: Annotated[str, typer.Option(help="What is in them: liquidation.")],
+    instruments: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines {exchange, instrument, asset, market, contract_size, inverse} to use instead."),
+    ] = None,
+    received_time: Annotated[int, typer.Option(help="Receive time of all frames, µs since 1970 UTC.")] = 0,
+) -> None:
+    """Read one raw frame a line on stdin and print the normalised events as JSON lines.
+
+    A frame that is refused gives a line {"error": …, "line": n} and exit code 1 at the end."""
+    from producers.decode import decode_lines
+
+    refused = False
+    for line in decode_lines(
+        sys.stdin.buffer, exchange=exchange, kind=kind, instruments=instruments, received_time_us=received_time
+    ):
+        refused = refused or line.startswith('{"error":')
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    raise typer.Exit(1 if refused else 0)

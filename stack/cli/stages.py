@@ -1,0 +1,36 @@
+"""The three stages in the foreground, each until SIGINT or SIGTERM."""
+
+from typing import Annotated, Any
+
+import typer
+
+from runtime.settings import load
+
+
+def produce(
+    exchange: Annotated[
+        list[str] | None, typer.Option(help="Exchange to connect to; repeat for several. Default: all known.")
+    ] = None,
+) -> None:
+    """Take liquidations from the exchanges' websockets to the topics."""
+    from producers.app import run
+    from producers.settings import ProducerSettings
+
+    chosen: dict[str, Any] = {"producers": {"exchanges": exchange}} if exchange else {}
+    run(load(ProducerSettings, **chosen))
+
+
+def process() -> None:
+    """Fold the topics into windows, states and cascade alerts (a Faust worker)."""
+    from processors.app import run
+    from processors.settings import ProcessorSettings
+
+    run(load(ProcessorSettings))
+
+
+def sink() -> None:
+    """Land the topics in TimescaleDB or PostgreSQL, and in Redis."""
+    from sinks.app import run
+    from sinks.settings import SinkSettings
+
+    run(load(SinkSettings))

@@ -1,0 +1,101 @@
+"""Records of a topic, decoded, for people or programs."""
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from confluent_kafka import Message
+from rich.console import Console
+from rich.text import Text
+
+from schemas.errors import SchemaError, SettingsError
+from stack.cli.console import LEVEL_STYLES, print_json, printable
+
+SHOWN = {  # what a person wants of each record; --json has everything
+    "Liquidation": ("exchange", "instrument", "side", "quantity", "price", "notional_usd", "completeness", "backlog"),
+    "OpenInterest": ("exchange", "instrument", "open_interest", "open_interest_usd"),
+    "Funding": ("exchange", "instrument", "rate_8h", "settled"),
+    "FeedHealth": ("exchange", "channel", "state", "detail"),
+    "WindowAggregate": ("asset", "size_ms", "events", "notional_usd", "long_notional_usd", "short_notional_usd"),
+    "AssetState": ("asset", "kind", "level", "probability", "side"),
+    "CascadeAlert": ("asset", "kind", "level", "previous_level", "probability", "side", "leading_exchange", "flags"),
+    "JournalEntry": ("partition", "epoch", "sequence", "after_offset", "kind"),
+    "DetectorSnapshot": ("asset", "partition", "next_offset", "next_sequence"),
+}
+
+
+def tail(
+    topic: Annotated[str, typer.Argument(help="Topic name; `liqcascade topics` lists them.")],
+    from_start: Annotated[bool, typer.Option(help="Begin with the oldest record.")] = False,
+    last: Annotated[int, typer.Option(min=0, help="Begin with the newest n of each partition.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after n records.")] = None,
+    follow: Annotated[bool, typer.Option(help="Wait for more; --no-follow ends at the end.")] = True,
+    key: Annotated[str | None, typer.Option(help="Only records with this key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, all fields.")] = False,
+) -> None:
+    """Print the records of a topic, decoded, until Ctrl-C."""
+    from runtime.kafka import describe, topic_names
+    from runtime.settings import StageSettings, load
+    from schemas.codec import Codec
+    from stack import reading
+
+    kafka = load(StageSettings).kafka
+    name = topic if topic in describe(kafka) else topic_names(kafka).prefix + topic
+    if name not in describe(kafka):
+        raise SettingsError(f"there is no topic {topic!r} at {kafka.bootstrap_servers}; see `liqcascade topics`")
+    messages: Iterable[Message | None] = (
+        reading.follow(kafka, name, from_start=from_start, last=last)
+        if follow
+        else reading.read(kafka, [name], last=None if from_start else last or None)
+    )
+    known = topic_names(kafka).topic(name)
+    codec, console, shown = Codec(kafka.schema_registry_url), Console(soft_wrap=True, highlight=False), 0
+    for message in messages:
+        if message is None or (key is not None and message.key() != key.encode()):
+            continue
+        row = _row(message, codec, known.record if known else None)
+        if as_json:
+            print_json(row)
+        else:
+            console.print(_line(row, known.record.__name__ if known and known.record else ""))
+        sys.stdout.flush()
+        shown += 1
+        if shown == limit:
+            return
+
+
+def _row(message: Message, codec: Any, record: Any) -> dict[str, Any]:
+    """Position and value of one record; a value that cannot be decoded is shown as text with the reason."""
+    row: dict[str, Any] = {
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "append_time_ms": message.timestamp()[1],
+        "key": _text(message.key()),
+    }
+    value = message.value()
+    if record is not None and value is not None:
+        try:
+            return row | {"value": codec.decode_plain(record, value)}
+        except SchemaError as exc:
+            row["error"] = str(exc)
+    headers = {name: _text(header) for name, header in message.headers() or []}
+    return row | {"headers": headers, "value": _text(value)}
+
+
+def _line(row: dict[str, Any], record: str) -> Text:
+    time = datetime.fromtimestamp(row["append_time_ms"] / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    value = row["value"]
+    line = Text(f"{time} {row['partition']}/{row['offset']} ", style="dim")
+    if not isinstance(value, dict):
+        return line.append(printable(f"{row.get('error', '')} {row.get('headers', '')} {value}"))
+    for name in SHOWN.get(record, tuple(value)):
+        field = value.get(name)
+        style = LEVEL_STYLES.get(str(field), "") if "level" in name else ""
+        line.append(f"{name}=", style="dim").append(printable(f"{field}"), style=style).append(" ")
+    return line
+
+
+def _text(data: bytes | str | None) -> str | None:
+    return data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data

@@ -1,0 +1,139 @@
+"""Everything that a demo runs: servers, simulator, stages; started in order, healed, ended in order."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from runtime.kafka import create_topics
+from runtime.settings import KafkaSettings
+from schemas.errors import StackError
+from stack.demo.options import DemoOptions
+from stack.demo.stage import Stage
+from stack.embedded import EmbeddedStack
+from stack.embedded.ports import HOST, free_port
+
+CONTROL_TIMEOUT_S: Final = 5.0
+SIMULATED: Final = ("binance", "bybit", "okx")
+
+
+class House:
+    """As a context manager: up on entry, everything ended on exit."""
+
+    def __init__(self, options: DemoOptions, data: Path) -> None:
+        self.servers = EmbeddedStack(data)
+        self.logs = data / "logs"
+        self._options = options
+        self._simulator_port = free_port()
+        self.stages: dict[str, Stage] = {}
+        self.simulator: Stage | None = None
+        self.environment: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """How to reach the broker."""
+        return KafkaSettings(bootstrap_servers=self.environment["LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS"])
+
+    def _start(self) -> None:
+        self.servers.data.path.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        simulated = f"http://{HOST}:{self._simulator_port}"
+        self.environment = self.servers.start() | {
+            "LIQCASCADE_PRODUCERS__EXCHANGES": json.dumps(SIMULATED),
+            "LIQCASCADE_PRODUCERS__ORIGINS": json.dumps({name: f"{simulated}/{name}" for name in SIMULATED}),
+            "LIQCASCADE_PRODUCERS__CACHE": str(self.servers.data.path / "instruments"),
+            "LIQCASCADE_DATABASE__RETENTION": "false",  # captured frames have old event times
+            "LIQCASCADE_LOG__FORMAT": "json",
+        }
+        self.simulator = Stage("simulator", self._simulator_arguments(), self.environment, self.logs)
+        self.simulator.start()
+        create_topics(self.kafka)
+        for name in ("process", "sink"):
+            self._start_stage(name)
+        self._await_simulator()
+        self._start_stage("produce")
+        for stage in self.stages.values():
+            stage.await_ready()
+
+    def _simulator_arguments(self) -> list[str]:
+        options = self._options
+        arguments = ["stack.simulator", "--port", str(self._simulator_port), "--seed", str(options.seed)]
+        arguments += ["--no-wait-for-subscribers"]
+        if options.frames is not None:
+            return [*arguments, "--frames", str(options.frames)]
+        return [*arguments, "--scenario", options.scenario]
+
+    def _start_stage(self, name: str) -> None:
+        stage = self.stages[name] = Stage(name, ["stack.cli", name], self.environment, self.logs)
+        stage.start()
+
+    def _await_simulator(self) -> None:
+        deadline = time.monotonic() + CONTROL_TIMEOUT_S * 4
+        while True:
+            try:
+                self.control("GET", "status")
+                return
+            except StackError:
+                if time.monotonic() > deadline or self.simulator is None or self.simulator.pid is None:
+                    raise
+                time.sleep(0.05)
+
+    def control(self, method: str, what: str) -> str:
+        """One call to the simulator. Raises StackError."""
+        url = f"http://{HOST}:{self._simulator_port}/simulator/{what}"
+        try:
+            answer = httpx.request(method, url, timeout=CONTROL_TIMEOUT_S)
+            answer.raise_for_status()
+        except httpx.HTTPError as exc:
+            raise StackError(
+                f"asking the exchange simulator at {url}: {exc}; see {self.logs / 'simulator.log'}"
+            ) from exc
+        return answer.text
+
+    def status(self) -> dict[str, Any]:
+        """The simulator's account of what it has sent."""
+        status: dict[str, Any] = json.loads(self.control("GET", "status"))
+        return status
+
+    def heal(self) -> list[str]:
+        """Start again what has ended by itself; returns the names."""
+        return self.servers.heal() + [name for name, stage in self.stages.items() if stage.heal()]
+
+    def inflict(self, fault: str) -> None:
+        """One of FAULTS; `heal` mends it."""
+        if fault == "feed":
+            for name in SIMULATED:
+                self.control("POST", f"drop?exchange={name}")
+        elif fault == "database":
+            self.servers.postgres.kill()
+            self.servers.postgres.start()
+        elif fault == "redis":
+            self.servers.redis.kill()
+            self.servers.redis.start()
+        else:
+            self.stages[{"detector": "process", "producer": "produce"}[fault]].kill()
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        children = [*self.stages.values(), *([self.simulator] if self.simulator else [])]
+        for child in children:
+            child.ask_to_stop()
+        for child in children:
+            child.await_end()
+        self.servers.stop()

@@ -1,0 +1,110 @@
+"""Reading topics from outside any group: counts, and records from a position to the end or on and on."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from runtime.kafka import confluent_config, describe
+from runtime.settings import KafkaSettings
+from schemas.errors import BrokerUnavailable
+
+TIMEOUT_S: Final = 15.0
+BATCH_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One partition: offsets [start, end) that it holds now."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+def reader(kafka: KafkaSettings) -> Consumer:
+    """A consumer that commits nothing and joins no group."""
+    return Consumer(
+        confluent_config(kafka, group_id="liqcascade-reader", enable_auto_commit=False, auto_offset_reset="earliest")
+    )
+
+
+def spans(kafka: KafkaSettings, topics: Iterable[str], consumer: Consumer | None = None) -> list[Span]:
+    """What the partitions of the topics hold now; a missing topic has none. Raises BrokerUnavailable."""
+    present = describe(kafka)
+    asking = consumer or reader(kafka)
+    found = []
+    try:
+        for topic in topics:
+            for partition in range(present.get(topic, 0)):
+                low, high = asking.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
+                found.append(Span(topic, partition, low, high))
+    except KafkaException as exc:
+        raise BrokerUnavailable(f"asking {kafka.bootstrap_servers} for offsets: {exc.args[0].str()}") from exc
+    finally:
+        if consumer is None:
+            asking.close()
+    return found
+
+
+def record_counts(kafka: KafkaSettings) -> dict[str, int]:
+    """Records that each topic of the broker holds, by the difference of offsets. Raises BrokerUnavailable."""
+    counts = dict.fromkeys(describe(kafka), 0)
+    for span in spans(kafka, counts):
+        counts[span.topic] += span.end - span.start
+    return counts
+
+
+def read(kafka: KafkaSettings, topics: Iterable[str], *, last: int | None = None) -> Iterator[Message]:
+    """Every record that the topics hold now, partition by partition in offset order; `last`: the newest n of each.
+
+    Raises BrokerUnavailable."""
+    consumer = reader(kafka)
+    try:
+        for span in spans(kafka, topics, consumer):
+            start = max(span.start, span.end - last) if last is not None else span.start
+            if start < span.end:
+                consumer.assign([TopicPartition(span.topic, span.partition, start)])
+                yield from _until(consumer, span.end)
+    finally:
+        consumer.close()
+
+
+def follow(kafka: KafkaSettings, topic: str, *, from_start: bool = False, last: int = 0) -> Iterator[Message | None]:
+    """Records of a topic as they come; None when a second passes without one. Raises BrokerUnavailable."""
+    consumer = reader(kafka)
+    try:
+        consumer.assign(
+            [
+                TopicPartition(
+                    span.topic, span.partition, span.start if from_start else max(span.start, span.end - last)
+                )
+                for span in spans(kafka, [topic], consumer)
+            ]
+        )
+        while True:
+            message = consumer.poll(1.0)
+            if message is None or message.error() is None:
+                yield message
+            elif message.error().code() != KafkaError._PARTITION_EOF:
+                raise BrokerUnavailable(f"reading {topic} at {kafka.bootstrap_servers}: {message.error().str()}")
+    finally:
+        consumer.close()
+
+
+def _until(consumer: Consumer, end: int) -> Iterator[Message]:
+    while True:
+        messages = consumer.consume(BATCH_MAX, timeout=TIMEOUT_S)
+        if not messages:
+            raise BrokerUnavailable(f"reading a topic: nothing came within {TIMEOUT_S:.0f} s before offset {end}")
+        for message in messages:
+            error, offset = message.error(), message.offset()
+            if error is not None:
+                raise BrokerUnavailable(f"reading {message.topic()}: {error.str()}")
+            assert offset is not None
+            if offset < end:
+                yield message
+            if offset >= end - 1:
+                return
