@@ -1,8 +1,8 @@
 """Produce → alert at 1,000 events/s, beside a bare produce → consume on the same broker in the same run.
 
-Bursts go from asset to asset, each dense enough to climb to EXTREME. An alert names the partition and offset of the event
-that caused it; its delay is the time from handing that event to the producer until the alert is in the consumer's hands.
-Only RAISED counts: no event waits for an alert that a tick causes."""
+Bursts go from asset to asset, each dense enough to climb to EXTREME. An alert names the partition and offset of the
+event that caused it; its delay is the time from handing that event to the producer until the alert is in the consumer's
+hands. Only RAISED counts: no event waits for an alert that a tick causes."""
 
 import tempfile
 import threading

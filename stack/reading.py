@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from runtime.kafka import confluent_config, describe
 from runtime.settings import KafkaSettings
@@ -86,10 +86,10 @@ def follow(kafka: KafkaSettings, topic: str, *, from_start: bool = False, last: 
         )
         while True:
             message = consumer.poll(1.0)
-            if message is None or message.error() is None:
-                yield message
-            elif message.error().code() != KafkaError._PARTITION_EOF:
-                raise BrokerUnavailable(f"reading {topic} at {kafka.bootstrap_servers}: {message.error().str()}")
+            error = message.error() if message is not None else None
+            if error is not None:
+                raise BrokerUnavailable(f"reading {topic} at {kafka.bootstrap_servers}: {error.str()}")
+            yield message
     finally:
         consumer.close()
 

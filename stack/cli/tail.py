@@ -80,7 +80,7 @@ def _row(message: Message, codec: Any, record: Any) -> dict[str, Any]:
             return row | {"value": codec.decode_plain(record, value)}
         except SchemaError as exc:
             row["error"] = str(exc)
-    headers = {name: _text(header) for name, header in message.headers() or []}
+    headers = {str(header[0]): _text(header[1]) for header in message.headers() or []}
     return row | {"headers": headers, "value": _text(value)}
 
 

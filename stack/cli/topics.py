@@ -24,33 +24,22 @@ def topics(
         create_topics(kafka)
     counts = record_counts(kafka)
     names = topic_names(kafka)
-    rows = [
-        {
-            "topic": names.of(topic),
-            "key": topic.key,
-            "record": topic.record.__name__ if topic.record else "bytes",
-            "partitions": topic.partitions(kafka.partitions),
-            "retention_ms": None if topic.compacted else topic.retention_ms,
-            "records": counts.get(names.of(topic)),
-        }
-        for topic in TOPICS.values()
-    ]
-    if as_json:
-        for row in rows:
-            print_json(row)
-        return
     table = Table("topic", "key", "record", "partitions", "kept", "records", box=None, header_style="bold")
-    for row in rows:
-        records = "missing" if row["records"] is None else f"{row['records']:,}"
-        table.add_row(
-            str(row["topic"]), str(row["key"]), str(row["record"]), str(row["partitions"]), _kept(row), records
-        )
-    Console().print(table)
+    for topic in TOPICS.values():
+        name, retention_ms = names.of(topic), None if topic.compacted else topic.retention_ms
+        record = topic.record.__name__ if topic.record else "bytes"
+        partitions, records = topic.partitions(kafka.partitions), counts.get(name)
+        if as_json:
+            row = {"topic": name, "key": topic.key, "record": record, "partitions": partitions}
+            print_json(row | {"retention_ms": retention_ms, "records": records})
+            continue
+        shown = "missing" if records is None else f"{records:,}"
+        table.add_row(name, topic.key, record, str(partitions), _kept(retention_ms), shown)
+    if not as_json:
+        Console(soft_wrap=True).print(table)
 
 
-def _kept(row: dict[str, object]) -> str:
-    retention_ms = row["retention_ms"]
+def _kept(retention_ms: int | None) -> str:
     if retention_ms is None:
         return "compacted"
-    assert isinstance(retention_ms, int)
     return "for ever" if retention_ms < 0 else f"{retention_ms // 86_400_000} days"
