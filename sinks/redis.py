@@ -1,0 +1,117 @@
+"""Redis: what is going on now. Buckets and price levels of the last hour, latest states, alerts. See docs/redis.md."""
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from schemas.errors import SettingsError, StoreUnavailable
+from schemas.topics import ALERTS, LIQUIDATIONS, STATE, Topic
+from sinks import redis_plan
+from sinks.connector import Connector, Position, SinkRecord
+from sinks.settings import RedisSettings, SinkSettings
+
+CONNECT_S_MAX: Final = 5.0
+ANSWER_S_MAX: Final = 10.0  # a batch of 1,000 takes 10 ms
+REASON_CHARACTERS_MAX: Final = 500
+
+
+def wall_clock_ms() -> int:
+    """Now, ms since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def connect(settings: RedisSettings) -> "redis.Redis":
+    """A client that waits for a limited time and never sends anything twice by itself. Raises SettingsError."""
+    try:
+        return redis.Redis.from_url(
+            settings.url.get_secret_value(),
+            socket_connect_timeout=CONNECT_S_MAX,
+            socket_timeout=ANSWER_S_MAX,
+            retry=Retry(NoBackoff(), 0),
+            client_name="liqcascade",
+            decode_responses=True,
+        )
+    except ValueError as exc:
+        raise SettingsError("redis.url is not a Redis URL; write redis://user:password@host:port/database") from exc
+
+
+def address(settings: RedisSettings) -> str:
+    """host:port/database of the URL, without user and password."""
+    return settings.url.get_secret_value().rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")
+
+
+class RedisSink(Connector):
+    """One script a batch compares the offsets, moves them and writes the data: all or nothing, and once.
+
+    Redis refuses no value that a plan holds, so whatever it answers with an error is its own state: full, read-only,
+    loading, not allowed. What it cannot hold is refused while the plan is made."""
+
+    name: ClassVar[str] = "redis"
+    topics: ClassVar[tuple[Topic, ...]] = (LIQUIDATIONS, STATE, ALERTS)
+    flush_ms: ClassVar[int] = 200
+
+    def __init__(self, settings: SinkSettings, *, now_ms: Callable[[], int] = wall_clock_ms) -> None:
+        """`now_ms`: which minutes have expired is a matter of the clock."""
+        self._settings, self._now_ms = settings.redis, now_ms
+        self._client: redis.Redis | None = None
+        self._apply: Script | None = None
+        self._next: dict[Position, int | None] = {}
+
+    def open(self, positions: Collection[Position]) -> Mapping[Position, int]:
+        """Connect and read the offsets, which may be older than those of the last put: Redis may have lost its tail."""
+        self.close()
+        client = connect(self._settings)
+        self._client, self._apply = client, client.register_script(redis_plan.APPLY)
+        ordered = list(positions)
+        with errors(self._settings, "reading offsets"):
+            keys = [redis_plan.offset_key(self.name, position) for position in ordered]
+            values = client.mget(keys) if keys else []
+        stored = {position: int(value) for position, value in zip(ordered, values, strict=True) if value is not None}
+        self._next = {position: stored.get(position) for position in ordered}
+        return stored
+
+    def put(self, records: Sequence[SinkRecord], next_offsets: Mapping[Position, int]) -> None:
+        """One script. See the contract."""
+        assert next_offsets, "a put moves offsets"
+        assert self._next.keys() >= next_offsets.keys(), "open() with these positions first"
+        assert self._apply is not None, "open() first"
+        offsets = {
+            redis_plan.offset_key(self.name, position): (self._next[position], after)
+            for position, after in next_offsets.items()
+        }
+        keys, body = redis_plan.plan(records, offsets, now_ms=self._now_ms())
+        with errors(self._settings, f"landing {len(records)} records"):
+            answer = self._apply(keys=keys, args=[body])
+        if answer:
+            what, _, key = answer.partition(" ")
+            why = (
+                "was moved by another worker; reading it again"
+                if what == "moved"
+                else "holds something else; delete it"
+            )
+            raise StoreUnavailable(f"landing {len(records)} records at {address(self._settings)}: {key} {why}")
+        self._next.update(next_offsets)
+
+    def close(self) -> None:
+        """See the contract."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):  # it may be broken in any way; the next open makes a new one
+                client.close()
+
+
+@contextmanager
+def errors(settings: RedisSettings, doing: str) -> Iterator[None]:
+    """Map redis-py's errors, all of which are StoreUnavailable here."""
+    try:
+        yield
+    except (redis.RedisError, OSError) as exc:
+        reason = " ".join(str(exc).split())[:REASON_CHARACTERS_MAX]
+        raise StoreUnavailable(f"{doing} at {address(settings)}: {reason}") from exc

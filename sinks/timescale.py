@@ -1,0 +1,174 @@
+"""PostgreSQL and TimescaleDB: liquidations, windows and alerts as rows, exactly once.
+
+Rows and offsets go in one transaction and rows have natural keys: COPY into a temporary table, INSERT of the new."""
+
+import contextlib
+import io
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar, Final
+
+import structlog
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from schemas.errors import RecordRefused, StoreUnavailable
+from schemas.records import Liquidation
+from schemas.topics import ALERTS, LATE, LIQUIDATIONS, WINDOWS, Topic
+from sinks import migrations, postgres, tables
+from sinks.connector import Connector, Position, SinkRecord
+from sinks.settings import SinkSettings
+
+RETENTION_DAYS: Final = {"liquidations": 365, "windows": 30, "alerts": 365}
+INSERT_OFFSETS: Final = """
+INSERT INTO sink_offsets (sink, topic, partition, next_offset)
+SELECT %s, topic, partition, next_offset
+FROM unnest(%s::text[], %s::int[], %s::bigint[]) AS m (topic, partition, next_offset)
+ON CONFLICT DO NOTHING"""
+UPDATE_OFFSETS: Final = """
+UPDATE sink_offsets AS o SET next_offset = m.next_offset, updated_time = now()
+FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) AS m (topic, partition, next_offset, expected)
+WHERE o.sink = %s AND o.topic = m.topic AND o.partition = m.partition AND o.next_offset = m.expected"""
+# The range is there so that only the chunks that hold it are looked at.
+MARK_LATE: Final = """
+UPDATE liquidations AS l SET late = true
+FROM staging_liquidations AS s
+WHERE s.late AND NOT l.late AND l.event_id = s.event_id
+  AND l.event_time = to_timestamp(0) + s.event_time * interval '1 millisecond'
+  AND l.event_time >= to_timestamp(0) + %s * interval '1 millisecond'
+  AND l.event_time <= to_timestamp(0) + %s * interval '1 millisecond'"""
+
+log = structlog.get_logger()
+
+
+class TimescaleSink(Connector):
+    """Tables of sinks/sql. On a server without TimescaleDB the same tables, said loudly."""
+
+    name: ClassVar[str] = "timescale"
+    topics: ClassVar[tuple[Topic, ...]] = (LIQUIDATIONS, LATE, WINDOWS, ALERTS)
+    flush_ms: ClassVar[int] = 1_000
+
+    def __init__(self, settings: SinkSettings) -> None:
+        """Connects to nothing yet."""
+        self._settings = settings.database
+        self._connection: Connection | None = None
+        self._next: dict[Position, int | None] = {}
+        self._warned = False
+
+    def open(self, positions: Collection[Position]) -> Mapping[Position, int]:
+        """Connect, migrate, and read the offsets. See the contract."""
+        self.close()
+        with contextlib.closing(postgres.connect(self._settings)) as connection:
+            reason = migrations.create_extension(connection)
+        connection = postgres.connect(self._settings)
+        self._connection = connection
+        try:
+            with postgres.errors(self._settings, "preparing the tables"):
+                features = migrations.find_features(connection)
+                applied = migrations.migrate(connection, features)
+                _set_retention(connection, features, wanted=self._settings.retention)
+                with connection, connection.cursor() as cursor:
+                    for table in tables.TABLES.values():
+                        cursor.execute(table.create_staging())
+                    cursor.execute(
+                        "SELECT topic, partition, next_offset FROM sink_offsets WHERE sink = %s", (self.name,)
+                    )
+                    stored = {(topic, partition): offset for topic, partition, offset in cursor.fetchall()}
+        except RecordRefused as exc:  # no record is in play here: rows that are there do not fit a new constraint
+            raise StoreUnavailable(str(exc)) from exc
+        if applied:
+            log.info("migrated", sink=self.name, applied=applied)
+        self._warn(features, reason)
+        self._next = {position: stored.get(position) for position in positions}
+        return {position: stored[position] for position in positions if position in stored}
+
+    def put(self, records: Sequence[SinkRecord], next_offsets: Mapping[Position, int]) -> None:
+        """One transaction. See the contract."""
+        assert next_offsets, "a put moves offsets"
+        assert self._next.keys() >= next_offsets.keys(), "open() with these positions first"
+        connection = self._connection
+        assert connection is not None, "open() first"
+        lines: dict[tables.Table, list[str]] = defaultdict(list)
+        for record in records:
+            table = tables.table_of(record)
+            lines[table].append(table.line(record))
+        late_ms = [
+            row.event_time_ms
+            for record in records
+            if record.topic is LATE and isinstance(row := record.record, Liquidation)
+        ]
+        with (
+            postgres.errors(self._settings, f"landing {len(records)} records"),
+            connection,
+            connection.cursor() as cursor,
+        ):
+            self._move(cursor, next_offsets)
+            for table, rows in lines.items():
+                cursor.copy_expert(table.copy(), _stream(rows), size=COPY_BYTES)
+                cursor.execute(table.insert())
+            if late_ms:
+                cursor.execute(MARK_LATE, (min(late_ms), max(late_ms)))
+        self._next.update(next_offsets)
+
+    def close(self) -> None:
+        """See the contract."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it may be broken in any way; the next open makes a new one
+                connection.close()
+
+    def _move(self, cursor: Cursor, next_offsets: Mapping[Position, int]) -> None:
+        """Move the offsets, which locks them: of two workers one waits here and then sees that it was overtaken."""
+        new = sorted(position for position in next_offsets if self._next[position] is None)
+        known = sorted(position for position in next_offsets if self._next[position] is not None)
+        moved = 0
+        for positions, statement in ((new, INSERT_OFFSETS), (known, UPDATE_OFFSETS)):
+            if not positions:
+                continue
+            topics, partitions = [topic for topic, _ in positions], [partition for _, partition in positions]
+            offsets = [next_offsets[position] for position in positions]
+            if statement is INSERT_OFFSETS:
+                cursor.execute(statement, (self.name, topics, partitions, offsets))
+            else:
+                expected = [self._next[position] for position in positions]
+                cursor.execute(statement, (topics, partitions, offsets, expected, self.name))
+            moved += cursor.rowcount
+        if moved != len(next_offsets):
+            raise StoreUnavailable(
+                f"moving {len(next_offsets)} offsets at {postgres.address(self._settings)}: "
+                f"{len(next_offsets) - moved} were moved by another worker; reading them again"
+            )
+
+    def _warn(self, features: Collection[str], reason: str) -> None:
+        if self._warned or "community" in features:
+            return
+        self._warned = True
+        if "timescaledb" in features:
+            log.warning("no compression and no retention", sink=self.name, reason="TimescaleDB of the Apache licence")
+        else:
+            log.warning("PLAIN POSTGRESQL: no hypertables, no compression, no retention", sink=self.name, reason=reason)
+
+
+COPY_BYTES: Final = 1 << 20  # a batch in one or a few reads
+
+
+def _stream(rows: list[str]) -> io.BytesIO:
+    try:
+        return io.BytesIO("".join(rows).encode())
+    except UnicodeEncodeError as exc:
+        raise RecordRefused(f"landing {len(rows)} rows: a text is not Unicode: {exc}") from exc
+
+
+def _set_retention(connection: Connection, features: Collection[str], *, wanted: bool) -> None:
+    if "community" not in features:
+        return
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (migrations.LOCK_KEY,))
+        for table, days in RETENTION_DAYS.items():
+            if wanted:
+                cursor.execute(
+                    "SELECT add_retention_policy(%s::regclass, make_interval(days => %s), if_not_exists => true)",
+                    (table, days),
+                )
+            else:
+                cursor.execute("SELECT remove_retention_policy(%s::regclass, if_exists => true)", (table,))
