@@ -3,6 +3,7 @@
 librdkafka partitions by CRC32 unless told otherwise, the Java client and aiokafka by murmur2: one asset would lie in
 two partitions. So every confluent-kafka producer here has `murmur2_random`."""
 
+import logging
 import ssl
 from collections.abc import Iterable
 from typing import Any, Final
@@ -17,11 +18,14 @@ from schemas.topics import TOPICS, Topic, TopicNames
 
 ADMIN_TIMEOUT_S: Final = 15.0  # a broker that starts answers within 5 s; three times that
 PARTITIONER: Final = "murmur2_random"
+# librdkafka would write to stderr by itself; so its lines go where the stage logs, and nowhere from a plain command.
+LOGGER: Final = logging.getLogger("librdkafka")
+LOGGER.addHandler(logging.NullHandler())
 
 
 def confluent_config(settings: KafkaSettings, **extra: Any) -> dict[str, Any]:
     """Settings of a confluent-kafka client; `extra` in librdkafka's names with underscores for dots."""
-    config: dict[str, Any] = {"bootstrap.servers": settings.bootstrap_servers}
+    config: dict[str, Any] = {"bootstrap.servers": settings.bootstrap_servers, "logger": LOGGER}
     if settings.security_protocol != "PLAINTEXT":
         config["security.protocol"] = settings.security_protocol
     if settings.security_protocol.startswith("SASL"):

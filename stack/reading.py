@@ -1,10 +1,11 @@
 """Reading topics from outside any group: counts, and records from a position to the end or on and on."""
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.kafka import confluent_config, describe
 from runtime.settings import KafkaSettings
@@ -12,6 +13,12 @@ from schemas.errors import BrokerUnavailable
 
 TIMEOUT_S: Final = 15.0
 BATCH_MAX: Final = 1_000
+RETRY_S: Final = 0.1
+LEADERLESS: Final = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,7 @@ def spans(kafka: KafkaSettings, topics: Iterable[str], consumer: Consumer | None
     try:
         for topic in topics:
             for partition in range(present.get(topic, 0)):
-                low, high = asking.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
-                found.append(Span(topic, partition, low, high))
+                found.append(Span(topic, partition, *_watermarks(asking, TopicPartition(topic, partition))))
     except KafkaException as exc:
         raise BrokerUnavailable(f"asking {kafka.bootstrap_servers} for offsets: {exc.args[0].str()}") from exc
     finally:
@@ -92,6 +98,19 @@ def follow(kafka: KafkaSettings, topic: str, *, from_start: bool = False, last: 
             yield message
     finally:
         consumer.close()
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """First and next offset; a partition that was just created is asked again until it has a leader."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S)
+            return low, high
+        except KafkaException as exc:
+            if exc.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
 
 
 def _until(consumer: Consumer, end: int) -> Iterator[Message]:
