@@ -5,7 +5,8 @@ two partitions. So every confluent-kafka producer here has `murmur2_random`."""
 
 import logging
 import ssl
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -17,6 +18,7 @@ from schemas.errors import BrokerUnavailable, SettingsError
 from schemas.topics import TOPICS, Topic, TopicNames
 
 ADMIN_TIMEOUT_S: Final = 15.0  # a broker that starts answers within 5 s; three times that
+RETRY_S: Final = 0.05
 PARTITIONER: Final = "murmur2_random"
 # librdkafka would write to stderr by itself; so its lines go where the stage logs, and nowhere from a plain command.
 LOGGER: Final = logging.getLogger("librdkafka")
@@ -105,14 +107,7 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic] = tuple(TOPIC
         )
         for topic in topics
     }
-    present = describe(settings, admin)
-    for name, new in wanted.items():
-        if name in present and present[name] != new.num_partitions:
-            raise SettingsError(
-                f"topic {name} has {present[name]} partitions, kafka.partitions asks for {new.num_partitions}; "
-                "set kafka.partitions to what is there or use another kafka.topic_prefix"
-            )
-    missing = [new for name, new in wanted.items() if name not in present]
+    missing = [new for name, new in wanted.items() if name not in describe(settings, admin)]
     created = []
     for name, future in (admin.create_topics(missing, operation_timeout=ADMIN_TIMEOUT_S) if missing else {}).items():
         try:
@@ -121,7 +116,26 @@ def create_topics(settings: KafkaSettings, topics: Iterable[Topic] = tuple(TOPIC
         except KafkaException as exc:
             if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another stage was first
                 raise BrokerUnavailable(f"creating topic {name} at {settings.bootstrap_servers}: {exc}") from exc
+    for name, partitions in _present(settings, admin, wanted.keys()).items():
+        if partitions != wanted[name].num_partitions:
+            raise SettingsError(
+                f"topic {name} has {partitions} partitions, kafka.partitions asks for {wanted[name].num_partitions}; "
+                "set kafka.partitions to what is there or use another kafka.topic_prefix"
+            )
     return created
+
+
+def _present(settings: KafkaSettings, admin: AdminClient, names: Collection[str]) -> dict[str, int]:
+    """Partitions of these topics, once the broker tells of all of them: it does so a moment after their creation."""
+    deadline = time.monotonic() + ADMIN_TIMEOUT_S
+    while True:
+        present = {name: partitions for name, partitions in describe(settings, admin).items() if name in names}
+        if len(present) == len(names):
+            return present
+        if time.monotonic() > deadline:
+            missing = ", ".join(sorted(set(names) - set(present)))
+            raise BrokerUnavailable(f"creating topics at {settings.bootstrap_servers}: {missing} did not appear")
+        time.sleep(RETRY_S)
 
 
 def describe(settings: KafkaSettings, admin: AdminClient | None = None) -> dict[str, int]:
