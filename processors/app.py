@@ -1,0 +1,193 @@
+"""The detector's stage: a Faust app that hands runs of liquidations to the host of the detector.
+
+`liqcascade process` runs it in this process; `faust -A processors.app worker` runs it under Faust's own command."""
+
+import asyncio
+import signal
+from typing import Any, Final
+
+import faust
+import structlog
+from faust.types import TP
+
+from processors.detector import Detector
+from processors.host.consumer import Consumer, Transport
+from processors.host.host import Host
+from processors.host.instance import InstanceName
+from processors.settings import ProcessorSettings
+from runtime import logs
+from runtime.kafka import create_topics, ssl_context, topic_names
+from runtime.operations import OperationsServer
+from runtime.settings import KafkaSettings, load
+from schemas.errors import BrokerUnavailable, LiqcascadeError
+from schemas.topics import LIQUIDATIONS
+
+SESSION_S: Final = 6.0  # a dead worker's partitions move after this; Faust's 60 s cost 61
+BUFFERED_RUNS_MAX: Final = 32  # between consumer and agent: 16,000 records, 3 MB
+START_S_MAX: Final = 60.0
+STOP_S_MAX: Final = 5.0
+log = structlog.get_logger(__name__)
+
+
+class _Unchanged(faust.Codec):  # type: ignore[misc]  # no types there
+    """A run is records already: nothing to decode."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> Any:
+        return s
+
+
+class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
+    """The app, with the host of the detector and the operations server as parts of its life."""
+
+    consumer: Consumer
+    host: Host
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._settings = settings
+        names = topic_names(settings.kafka)
+        group = settings.kafka.topic_prefix + settings.host.group
+        self._instance = None if settings.host.instance else InstanceName(group)
+        super().__init__(
+            group,
+            broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+            broker_credentials=_credentials(settings.kafka),
+            store="memory://",
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=self._instance.name if self._instance else settings.host.instance,
+            broker_session_timeout=SESSION_S,
+            broker_heartbeat_interval=SESSION_S / 4,
+            broker_rebalance_timeout=2 * SESSION_S,
+            broker_request_timeout=30.0,
+            broker_commit_interval=1.0,
+            broker_max_poll_records=4_000,
+            stream_buffer_maxsize=BUFFERED_RUNS_MAX,
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            autodiscover=False,
+        )
+        self.transport = Transport(self.conf.broker_consumer, self)
+        self._source = names.of(LIQUIDATIONS)
+        self._joined = False
+        topic = self.topic(self._source, value_serializer=_Unchanged(), key_serializer="raw", acks=False)
+        self.agent(topic, name="detect")(self._detect)
+        self.on_partitions_assigned.connect(self._assigned)
+        self.on_partitions_revoked.connect(self._revoked)
+        self.on_before_shutdown.connect(self._shut_down)
+        self._operations = OperationsServer(settings.operations, alive=self._alive, ready=self._ready)
+
+    async def on_start(self) -> None:
+        """Start the host and the operations server before the consumer joins its group."""
+        await super().on_start()
+        self.host = Host(
+            self._settings.kafka,
+            self._settings.host,
+            detector=lambda partition: Detector(self._settings.detector, partition=partition),
+            high_watermark=lambda partition: self.consumer.high_watermark(TP(self._source, partition)),
+            on_covered=lambda partition, offset: self.consumer.cover(TP(self._source, partition), offset),
+        )
+        self.host.start()
+        address = await asyncio.to_thread(self._operations.start)
+        log.info("detector starts", operations=address, group=self.conf.id)
+
+    def _create_directories(self) -> None:
+        """None: nothing is kept on disk."""
+
+    async def _detect(self, runs: Any) -> None:
+        async for run in runs:
+            self.host.deliver(run[0].partition, run)
+            await self.host.room()
+
+    async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
+        self.host.assign(tp.partition for tp in assigned)
+        self._joined = True
+
+    async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
+        await self.host.revoke([tp.partition for tp in revoked])
+        await self.consumer.commit()
+        self.consumer.forget(revoked)
+
+    async def _shut_down(self, app: Any, **_: Any) -> None:
+        await self.host.stop()
+        await self.consumer.commit()
+        await asyncio.to_thread(self._operations.stop)
+        if self._instance is not None:
+            self._instance.release()
+
+    def _alive(self) -> dict[str, str]:
+        return {"loop": "ok" if self.host.alive else "hangs"}
+
+    def _ready(self) -> dict[str, str]:
+        return {"group": "ok" if self._joined else "not joined yet"} | self.host.troubles()
+
+
+def create_app(settings: ProcessorSettings) -> DetectorApp:
+    """The app on a broker that answers and has the topics. Raises BrokerUnavailable, SettingsError."""
+    create_topics(settings.kafka)
+    return DetectorApp(settings)
+
+
+def run(settings: ProcessorSettings) -> None:
+    """Run the stage until SIGINT or SIGTERM. Raises LiqcascadeError when it cannot start or go on."""
+    logs.configure(settings.log, stage="process")
+    _install_uvloop()
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: ProcessorSettings) -> None:
+    ending = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    app = create_app(settings)
+    await app.start()
+    waits = [asyncio.ensure_future(wait) for wait in (ending.wait(), app.host.failed, app.wait_until_stopped())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        await asyncio.wait_for(app.stop(), STOP_S_MAX)
+    except TimeoutError:
+        log.error("stopping took too long; what was not written is folded again", seconds=STOP_S_MAX)
+    for wait in waits:
+        wait.cancel()
+    if app.host.failed.done() and not app.host.failed.cancelled():
+        raise app.host.failed.result()
+    if app.crash_reason is not None:
+        raise BrokerUnavailable(
+            f"the worker of {app.conf.id} at {settings.kafka.bootstrap_servers} stopped: {app.crash_reason!r}; "
+            "start it again"
+        ) from app.crash_reason
+
+
+def _credentials(settings: KafkaSettings) -> Any:
+    context = ssl_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            mechanism=settings.sasl_mechanism,
+            username=settings.sasl_username,
+            password=settings.sasl_password.get_secret_value(),
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def _install_uvloop() -> None:
+    try:
+        import uvloop
+    except ImportError:
+        return  # the loop of the standard library does as well, a little later
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+def __getattr__(name: str) -> DetectorApp:
+    """`app` for Faust's command, made when it is asked for: an import alone needs no broker."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        made = globals()["app"] = create_app(load(ProcessorSettings))
+    except LiqcascadeError as exc:
+        raise SystemExit(str(exc)) from exc
+    return made

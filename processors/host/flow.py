@@ -1,0 +1,370 @@
+"""One partition from its restored state on: fold, hold back, publish, let ticks in, write the state down.
+
+A flow lives on the event loop and never waits itself. What it publishes goes through `_outbox` in the order of the log;
+a journal entry stands in it as a barrier until the broker has the entry, so nothing shows that a replay could not know.
+Any delivery that fails ends the flow: the host starts the partition again from its last state in the topic."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from processors.detector import Delivered, Output
+from processors.host import metrics
+from processors.host.places import EPOCH_HEADER, PLACES_HEADER, letter_id
+from processors.host.publisher import Publisher, Report
+from processors.host.recovery import Recovered
+from processors.journal import merged
+from schemas.codec import Codec
+from schemas.errors import SchemaError
+from schemas.records import DetectorSnapshot, JournalContext, JournalEntry, Liquidation
+from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, Topic, TopicNames
+from schemas.words import JournalKind
+
+HELD_MAX: Final = 20_000  # outputs that wait for the broker: 40 runs of 500 in which every event gives one
+log = structlog.get_logger(__name__)
+
+
+class Consumed(Protocol):
+    """One record of the log, as the group's consumer or a `LogReader` gives it."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Append time, ms."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The value, as encoded."""
+
+
+class Fold(Protocol):
+    """What a flow needs of the detector."""
+
+    wants_ticks: bool
+    log_time_ms: int
+    next_offset: int
+    next_sequence: int
+
+    def fold(self, run: Sequence[Delivered]) -> list[Output]:
+        """Fold liquidations."""
+
+    def apply(self, entry: JournalEntry) -> list[Output]:
+        """Apply a journal entry."""
+
+    def snapshot(self) -> list[DetectorSnapshot]:
+        """What changed since the last call, last the partition's own row."""
+
+
+@dataclass(slots=True)
+class Unconfirmed:
+    """Counts the records between two captures of the state that the broker has not confirmed."""
+
+    count: int = 0
+    when_none: Callable[[], None] | None = None
+
+    def confirm(self) -> None:
+        """One record is confirmed."""
+        self.count -= 1
+        assert self.count >= 0
+        if not self.count and self.when_none is not None:
+            self.when_none()
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One record on its way; `topic` None is a journal entry that is on its way already (a barrier)."""
+
+    topic: Topic | None
+    unconfirmed: Unconfirmed
+    key: bytes = b""
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    confirmed: bool = False
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """State captured at `position`; `rows` shrinks as they are sent, `ready` once all that it knows of is confirmed."""
+
+    position: int
+    next_sequence: int
+    rows: deque[tuple[bytes, bytes, Sequence[tuple[str, bytes]]]] = field(default_factory=deque)
+    unconfirmed: int = 0
+    ready: bool = False
+
+
+class Flow:
+    """The flow of one partition. `on_covered(partition, offset)`: a restart may begin there; `on_failed(flow, why)`."""
+
+    def __init__(
+        self,
+        partition: int,
+        detector: Fold,
+        recovered: Recovered,
+        *,
+        publisher: Publisher,
+        codec: Codec,
+        names: TopicNames,
+        on_covered: Callable[[int, int], None],
+        on_failed: Callable[["Flow", str], None],
+    ) -> None:
+        self.partition, self._detector = partition, detector
+        self._publisher, self._codec, self._names = publisher, codec, names
+        self._on_covered, self._on_failed = on_covered, on_failed
+        self.position = recovered.position  # next offset of the log
+        self.closed = False
+        self.unreported = 0  # records handed to the producer of which nothing is known yet
+        self._epoch = recovered.epoch
+        self._pending = deque(recovered.entries)
+        self._published = recovered.published
+        self._catch_up_to = recovered.end  # a former owner was at most here
+        self._places, self._places_now = recovered.places, dict(recovered.ends)
+        self._journal_end = recovered.ends[JOURNAL.name]
+        self._outbox: deque[Outgoing] = deque()
+        self._unconfirmed = Unconfirmed()
+        self._snapshot: Snapshot | None = None
+        self._covered = (-1, -1)
+        self._apply_due()
+
+    @property
+    def replaying(self) -> bool:
+        """Whether it is still where a former owner may have been: nothing new but the log itself is let in."""
+        return bool(self._pending) or self.position < self._catch_up_to
+
+    @property
+    def held(self) -> int:
+        """Outputs that wait for room in the producer or for a journal entry."""
+        return len(self._outbox)
+
+    @property
+    def wants_ticks(self) -> bool:
+        """Whether silence would change anything."""
+        return self._detector.wants_ticks
+
+    def fold(self, run: Sequence[Consumed]) -> None:
+        """Fold consecutive records; those below `position` are dropped, the first other must stand at it or after
+        a stretch of the log in which there is nothing."""
+        first = next((i for i, record in enumerate(run) if record.offset >= self.position), len(run))
+        if self.closed or first == len(run):
+            return
+        metrics.RUNS.inc()
+        for part in merged(run[first:], self._pending):
+            if isinstance(part, JournalEntry):
+                self._emit(self._detector.apply(part))
+            else:
+                self._fold(part)
+        self.skip_to(run[-1].offset + 1)
+
+    def skip_to(self, offset: int) -> None:
+        """There is nothing to fold before `offset`."""
+        self.position = max(self.position, offset)
+        self._apply_due()
+        if self._published and not self.replaying:
+            self._published.clear()  # what is left was published before the state was captured
+        self.pump()
+
+    def tick(self) -> None:
+        """Let the broker's time in, as far as it is known here; the log's own time never goes back."""
+        now_ms = max(self._publisher.clock.now_ms(), self._detector.log_time_ms)
+        self._journal(JournalKind.TICK, append_time_ms=now_ms)
+
+    def let_in(self, context: JournalContext) -> bool:
+        """Let a record of another topic in; False when the producer has no room: try again."""
+        return self._journal(JournalKind.CONTEXT, context=context)
+
+    def pump(self) -> None:
+        """Send what may be sent, in order."""
+        while self._outbox and not self.closed:
+            head = self._outbox[0]
+            if head.topic is None:
+                if not head.confirmed:
+                    return
+            elif not self._send(head):
+                return
+            self._outbox.popleft()
+
+    def capture(self) -> bool:
+        """Take the state as it is now, to be written once all that it knows of is confirmed; False when the last one
+        is still on its way."""
+        if self._snapshot is not None or self.closed:
+            return False
+        at = (self.position, self._detector.next_sequence)
+        if at == self._covered:
+            return True
+        places = self._places if self.replaying else self._places_now
+        headers = (
+            (EPOCH_HEADER, str(self._epoch).encode()),
+            (PLACES_HEADER, msgspec.json.encode({**places, LIQUIDATIONS.name: self.position})),
+        )
+        snapshot = self._snapshot = Snapshot(*at)
+        for row in self._detector.snapshot():
+            key = row.asset.encode() or f"partition/{self.partition}".encode()
+            snapshot.rows.append((key, self._codec.encode(SNAPSHOTS, row), headers))
+        known, self._unconfirmed = self._unconfirmed, Unconfirmed()
+
+        def ready() -> None:
+            snapshot.ready = True
+            self.write()
+
+        known.when_none = ready
+        if not known.count:
+            ready()
+        return True
+
+    @property
+    def capturing(self) -> bool:
+        """Whether a captured state is on its way."""
+        return self._snapshot is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last captured state covers everything and the broker has it."""
+        return self._covered == (self.position, self._detector.next_sequence) and not self._outbox
+
+    def write(self) -> None:
+        """Send rows of a captured state that is ready, while the producer has room."""
+        snapshot = self._snapshot
+        while snapshot is not None and snapshot.ready and snapshot.rows and not self.closed:
+            key, value, headers = snapshot.rows[0]
+            name = self._names.of(SNAPSHOTS)
+            if not self._publisher.send(name, self.partition, key, value, self._row_report, headers):
+                return
+            snapshot.rows.popleft()
+            snapshot.unconfirmed += 1
+            self.unreported += 1
+            metrics.SNAPSHOT_ROWS.inc()
+            metrics.SNAPSHOT_BYTES.inc(len(value))
+
+    def close(self) -> None:
+        """Publish nothing from now on."""
+        self.closed = True
+
+    def _fold(self, run: Sequence[Consumed]) -> None:
+        delivered = []
+        for record in run:
+            try:
+                liquidation = self._codec.decode(Liquidation, record.value or b"")
+            except SchemaError as exc:
+                self._refuse(record, exc)
+            else:
+                delivered.append(Delivered(record.offset, record.timestamp, liquidation))
+        metrics.EVENTS.inc(len(delivered))
+        if delivered:
+            self._emit(self._detector.fold(delivered))
+
+    def _apply_due(self) -> None:
+        while self._pending and self._pending[0].after_offset < self.position:
+            self._emit(self._detector.apply(self._pending.popleft()))
+
+    def _emit(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if output.id and output.id in self._published:
+                self._published.discard(output.id)
+                metrics.SUPPRESSED.inc()
+                continue
+            self._queue(output.topic, output.key.encode(), self._codec.encode(output.topic, output.record))
+        self.pump()
+
+    def _refuse(self, record: Consumed, why: SchemaError) -> None:
+        metrics.REFUSED.inc()
+        source = self._names.of(LIQUIDATIONS)
+        log.warning("liquidation refused", partition=self.partition, offset=record.offset, reason=str(why))
+        if letter_id(self.partition, record.offset) in self._published:
+            self._published.discard(letter_id(self.partition, record.offset))
+            metrics.SUPPRESSED.inc()
+            return
+        headers = (
+            ("reason", str(why).encode()),
+            ("partition", str(self.partition).encode()),
+            ("offset", str(record.offset).encode()),
+        )
+        self._queue(DEAD_LETTERS, source.encode(), record.value, headers)
+
+    def _queue(self, topic: Topic, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        self._unconfirmed.count += 1
+        self._outbox.append(Outgoing(topic, self._unconfirmed, key, value, headers))
+
+    def _send(self, outgoing: Outgoing) -> bool:
+        topic = outgoing.topic
+        assert topic is not None
+
+        def report(report: Report) -> None:
+            if self._reported(report, topic.name):
+                self._places_now[topic.name] = report.offset + 1
+                outgoing.unconfirmed.confirm()
+
+        partition = self.partition if topic.by_asset else 0
+        name = self._names.of(topic)
+        if not self._publisher.send(name, partition, outgoing.key, outgoing.value, report, outgoing.headers):
+            return False
+        self.unreported += 1
+        metrics.OUTPUTS.labels(topic.name).inc()
+        return True
+
+    def _journal(
+        self, kind: JournalKind, *, append_time_ms: int | None = None, context: JournalContext | None = None
+    ) -> bool:
+        assert not self.replaying, "a replay lets nothing new in"
+        if self.closed:
+            return True
+        entry = JournalEntry(
+            partition=self.partition,
+            epoch=self._epoch,
+            sequence=self._detector.next_sequence,
+            after_offset=self._detector.next_offset - 1,
+            kind=kind,
+            append_time_ms=append_time_ms,
+            context=context,
+        )
+        barrier = Outgoing(None, self._unconfirmed)
+
+        def report(report: Report) -> None:
+            if not self._reported(report, JOURNAL.name):
+                return
+            if report.offset != self._journal_end:
+                self._fail(f"another worker wrote to its journal at offset {self._journal_end}")
+                return
+            self._journal_end += 1
+            self._places_now[JOURNAL.name] = self._journal_end
+            barrier.confirmed = True
+            barrier.unconfirmed.confirm()
+            self.pump()
+
+        key, value = str(self.partition).encode(), self._codec.encode(JOURNAL, entry)
+        if not self._publisher.send(self._names.of(JOURNAL), self.partition, key, value, report):
+            return False
+        self.unreported += 1
+        self._unconfirmed.count += 1
+        self._outbox.append(barrier)
+        metrics.JOURNALED.labels(kind.value).inc()
+        self._emit(self._detector.apply(entry))
+        return True
+
+    def _row_report(self, report: Report) -> None:
+        snapshot = self._snapshot
+        if not self._reported(report, SNAPSHOTS.name) or snapshot is None:
+            return
+        snapshot.unconfirmed -= 1
+        if not snapshot.rows and not snapshot.unconfirmed:
+            self._snapshot = None
+            self._covered = (snapshot.position, snapshot.next_sequence)
+            self._on_covered(self.partition, snapshot.position)
+
+    def _reported(self, report: Report, topic: str) -> bool:
+        """Count a report; False when the flow has ended or ends by it."""
+        self.unreported -= 1
+        if report.error:
+            self._fail(f"publishing to {topic}: {report.error}")
+        return not self.closed
+
+    def _fail(self, why: str) -> None:
+        if not self.closed:
+            self.close()
+            self._on_failed(self, why)

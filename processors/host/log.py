@@ -1,0 +1,129 @@
+"""Reading partitions without a group, from an offset to their end. Blocking: call it in a thread."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from runtime.kafka import confluent_config
+from runtime.settings import KafkaSettings
+from schemas.errors import BrokerUnavailable
+
+READ_IDLE_S_MAX: Final = 30.0  # twice what a broker takes to elect a leader
+BOUNDS_S_MAX: Final = 4.0  # an answer of one broker; a worker that ends waits for it
+BATCH_MAX: Final = 5_000  # records a call: 1 MB of liquidations
+POLL_S: Final = 0.5
+PASSING: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
+Header = tuple[str, bytes]
+
+
+class LogRecord(NamedTuple):
+    """One record of a partition; `timestamp` in ms, the append time of the broker on live topics."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+class LogReader:
+    """A consumer without a group, assigned to partitions from given offsets.
+
+    An offset before the first one that is kept begins there. Every method raises BrokerUnavailable; `ending` makes
+    `read` do so soon."""
+
+    def __init__(
+        self, settings: KafkaSettings, starts: Mapping[tuple[str, int], int], *, ending: threading.Event
+    ) -> None:
+        self._servers, self._ending = settings.bootstrap_servers, ending
+        self._consumer = Consumer(
+            confluent_config(
+                settings,
+                group_id="liqcascade-reader",  # librdkafka asks for one; nothing is committed under it
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+                fetch_wait_max_ms=100,
+            )
+        )
+        self._ended: set[tuple[str, int]] = set()
+        self._starts = dict(starts)
+        self._moved_s = time.monotonic()
+        self._consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
+
+    def read(self) -> list[LogRecord]:
+        """The next records, in order a partition; none when the end of all was reached or nothing came in time."""
+        if self._ending.is_set():
+            raise BrokerUnavailable("reading was cut off: the worker ends")
+        records = []
+        first = self._consumer.poll(POLL_S)  # `consume` alone would wait for a full batch
+        for message in [first, *self._consumer.consume(BATCH_MAX, 0)] if first else []:
+            self._moved_s = time.monotonic()
+            place = (message.topic() or "", message.partition() or 0)
+            error = message.error()
+            if error is None:
+                self._ended.discard(place)
+                records.append(_record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ended.add(place)
+            elif error.code() not in PASSING:
+                raise BrokerUnavailable(f"reading {place[0]}/{place[1]} at {self._servers}: {error.str()}")
+        if time.monotonic() - self._moved_s > READ_IDLE_S_MAX:
+            raise BrokerUnavailable(
+                f"reading {len(self._starts)} partitions at {self._servers}: nothing came for {READ_IDLE_S_MAX:.0f} s; "
+                "is the broker up, and do the topics have leaders?"
+            )
+        return records
+
+    @property
+    def ended(self) -> bool:
+        """Whether every partition was read to its end."""
+        return len(self._ended) == len(self._starts)
+
+    def to_end(self) -> Iterator[LogRecord]:
+        """Every record up to the ends as they are when they are reached."""
+        while self._starts:
+            yield from self.read()
+            if self.ended:
+                return
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset kept and next offset to be written."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUNDS_S_MAX)
+        except KafkaException as exc:
+            raise BrokerUnavailable(
+                f"asking for the ends of {topic}/{partition} at {self._servers}: {exc.args[0].str()}"
+            ) from exc
+        return low, high
+
+    def close(self) -> None:
+        """End the consumer."""
+        self._consumer.close()
+
+    def __enter__(self) -> "LogReader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _record(message: Message) -> LogRecord:
+    return LogRecord(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp=message.timestamp()[1],
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=tuple((header[0], _bytes(header[1]) or b"") for header in message.headers() or ()),
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,24 @@
+"""What the host counts for Prometheus."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS: Final = Counter("liqcascade_detector_events", "Liquidations folded")
+RUNS: Final = Counter("liqcascade_detector_runs", "Runs of consecutive liquidations folded")
+OUTPUTS: Final = Counter("liqcascade_detector_outputs", "Records published", ["topic"])
+SUPPRESSED: Final = Counter("liqcascade_detector_suppressed", "Outputs that a former owner had published already")
+JOURNALED: Final = Counter("liqcascade_detector_journal_entries", "Journal entries written", ["kind"])
+REFUSED: Final = Counter("liqcascade_detector_dead_letters", "Liquidations that could not be decoded")
+REREAD: Final = Counter("liqcascade_detector_reread", "Stretches of the log that were read again by the host itself")
+GAPS: Final = Counter("liqcascade_detector_gaps", "Stretches of the log in which there was nothing to read")
+FAILED: Final = Counter("liqcascade_detector_flow_failures", "Partitions that were started again from their snapshot")
+STALLED: Final = Counter("liqcascade_detector_stalls", "Times that records lay ready and did not come")
+LAG: Final = Gauge("liqcascade_detector_lag", "Liquidations not folded yet", ["partition"])
+SNAPSHOT_ROWS: Final = Counter("liqcascade_detector_snapshot_rows", "Rows of state written")
+SNAPSHOT_BYTES: Final = Counter("liqcascade_detector_snapshot_bytes", "Bytes of state written")
+RECOVERY_S: Final = Histogram(
+    "liqcascade_detector_recovery_seconds",
+    "From assignment until the state is restored and the journal replayed",
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100),
+)
