@@ -23,7 +23,7 @@ import structlog
 from schemas.errors import LiqcascadeError, StackError
 from stack.embedded import EmbeddedStack
 from stack.embedded.folder import DataFolder, file_errors
-from stack.embedded.process import last_lines
+from stack.embedded.process import last_lines, runs
 from stack.embedded.stack import SERVERS
 
 STATE_FILE = "stack.json"
@@ -99,10 +99,14 @@ def down(data: Path) -> bool:
         state = _read_state(folder)
         if state is None:
             return False
+        try:
+            owner = psutil.Process(state["pid"])
+        except psutil.NoSuchProcess:
+            return False
         for number in (signal.SIGTERM, signal.SIGKILL):  # after SIGKILL the guards end the servers
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(state["pid"], number)
-            if _await_end(folder):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                owner.send_signal(number)
+            if _await_end(owner, folder):
                 (folder.path / STATE_FILE).unlink(missing_ok=True)
                 return True
     raise StackError(f"ending the stack in {folder.path}: process {state['pid']} is still there; end it by hand")
@@ -115,7 +119,7 @@ def status(data: Path) -> StackStatus:
     servers = []
     for kind in SERVERS:
         pid, url = state["servers"].get(kind.name, (None, None))
-        is_up = pid is not None and psutil.pid_exists(pid)
+        is_up = pid is not None and runs(pid)
         used = folder.bytes_used(kind.name)
         servers.append(ServerStatus(kind.name, is_up, pid if is_up else None, url if is_up else None, used))
     return StackStatus(str(folder.path), state["pid"] is not None, state["pid"], state["environment"], servers)
@@ -257,14 +261,14 @@ def _read_state(folder: DataFolder) -> dict[str, Any] | None:
         owner = int(folder.lock_path.read_text())
     except (OSError, ValueError):
         return None
-    return state if folder.in_use() and state["pid"] == owner and psutil.pid_exists(owner) else None
+    return state if folder.in_use() and state["pid"] == owner and runs(owner) else None
 
 
-def _await_end(folder: DataFolder) -> bool:
+def _await_end(owner: psutil.Process, folder: DataFolder) -> bool:
     deadline = time.monotonic() + DOWN_S_MAX
-    while folder.in_use() and time.monotonic() < deadline:
+    while (there := runs(owner) or folder.in_use()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return not folder.in_use()
+    return not there
 
 
 if __name__ == "__main__":

@@ -154,8 +154,8 @@ def _fetch(jar: Jar, client: httpx.Client, folder_of_parts: Path, folder: Path, 
 
 
 def _download(jar: Jar, client: httpx.Client, part: Path, abandoned: Callable[[], bool]) -> None:
-    """Fetch one file: jgo knows where the repository is and how it is laid out; the bytes are streamed here, because it leaves
-    connections open when a download fails."""
+    """Fetch one file. Where the repository is and how it is laid out is jgo's; the bytes are streamed here, because
+    jgo leaves connections open when a download fails."""
     from jgo.maven import MavenContext
 
     group, name, version = jar.coordinates.split(":")

@@ -111,7 +111,7 @@ class GuardedProcess:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         deadline = time.monotonic() + KILL_S_MAX
-        while (left := [process for process in family if _runs(process)]) and time.monotonic() < deadline:
+        while (left := [process for process in family if runs(process)]) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         self.close()
         if not ended or left:
@@ -124,12 +124,19 @@ class GuardedProcess:
         self._guard.wait()
 
 
-def _runs(process: psutil.Process) -> bool:
-    """A zombie holds nothing any more, and a container's first process may never collect it."""
+def runs(process: psutil.Process | int) -> bool:
+    """Whether a process, or the one of this id, is there. A zombie is not: it holds nothing any more, and a container's
+    first process may never collect it."""
     try:
+        process = psutil.Process(process) if isinstance(process, int) else process
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _tells(line: str) -> bool:
+    """Neither empty nor a frame of a Java stack trace, which would push the reason out of the last lines."""
+    return bool(line.strip()) and not line.lstrip().startswith(("at ", "... "))
 
 
 def last_lines(log: Path) -> str:
@@ -138,7 +145,7 @@ def last_lines(log: Path) -> str:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LOG_TAIL_BYTES_MAX))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if _tells(line)]
     except OSError:
         lines = []
     if not lines:

@@ -97,6 +97,8 @@ class Server(ABC):
                 self._put_log_aside()
             self._choose_ports()
             self._prepare()
+            if self._process is not None:  # one that crashed
+                self._process.close()
             self._process = GuardedProcess(self._spec(), hold=(lock_fd,))
             try:
                 self._await_answer(self._process)

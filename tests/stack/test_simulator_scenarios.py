@@ -28,7 +28,7 @@ def test_equal_seeds_play_equal_scenarios(name: str) -> None:
     assert first != other
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=SEEDS, name=st.sampled_from(list(SCENARIOS)))
 def test_time_never_runs_back_and_every_size_is_positive(seed: int, name: str) -> None:
     rows = list(islice(liquidations(name, seed=seed, repeat=True), 3_000))
@@ -37,7 +37,7 @@ def test_time_never_runs_back_and_every_size_is_positive(seed: int, name: str) -
     assert {row.exchange for row in rows} == set(EXCHANGES)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=SEEDS)
 def test_a_cascade_goes_from_calm_to_calm_in_40_s(seed: int) -> None:
     # 0     5                   ~21                  ~38     45               60 s
@@ -53,7 +53,7 @@ def test_a_cascade_goes_from_calm_to_calm_in_40_s(seed: int) -> None:
     assert rows[-1].at_ms < 60_000
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=SEEDS)
 def test_no_other_asset_is_left_behind_high(seed: int) -> None:
     rows = list(liquidations("cascade", seed=seed))

@@ -1,9 +1,7 @@
-"""Waiting for a condition with a deadline, and small helpers about processes."""
+"""Waiting for a condition with a deadline."""
 
 import time
 from collections.abc import Callable
-
-import psutil
 
 DEADLINE_S = 30.0
 POLL_S = 0.02
@@ -15,11 +13,3 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {DEADLINE_S:.0f} s: {what}"
         time.sleep(POLL_S)
-
-
-def runs(pid: int | None) -> bool:
-    """Whether the process does anything: a zombie that nobody collects does not."""
-    try:
-        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
