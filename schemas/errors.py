@@ -4,7 +4,10 @@ A message is one sentence that says what was being done, where, and what to do a
 "writing 500 liquidations to 127.0.0.1:5432: connection refused; start the database or set database.url".
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from schemas.records import Liquidation
 
 
 class LiqcascadeError(Exception):
@@ -27,7 +30,11 @@ class SchemaError(LiqcascadeError):
 
 
 class FrameRefused(LiqcascadeError):
-    """An exchange's frame cannot be understood: it goes to the dead letters with its bytes and this reason."""
+    """An exchange's frame cannot be understood: it goes to the dead letters with its bytes and this reason.
+
+    `events`: those of the same frame's rows that were understood."""
+
+    events: "tuple[Liquidation, ...]" = ()
 
 
 class UnknownInstrument(FrameRefused):

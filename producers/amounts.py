@@ -1,0 +1,90 @@
+"""Prices, quantities and notionals of exchanges' texts, exactly: no float is multiplied where money is counted.
+
+Every refusal names the exchange and the field."""
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Final, NamedTuple
+
+from schemas.errors import FrameRefused
+
+NUMBER_CHARACTERS_MAX: Final = 24  # exchanges send at most 20; "9999999999.0000000000000000" never in a tape
+NUMBER_MIN: Final = 1e-18  # the cheapest coins trade at 10^-10
+NUMBER_MAX: Final = 1e15  # the largest contract is 10^10 coins, 10^5 of them at once
+NOTIONAL_USD_MAX: Final = 1e10  # fifty times the largest single liquidation; 900 of them fit an int64 of micro-USD
+TIME_MS_MIN: Final = 1_420_070_400_000  # 2015-01-01
+TIME_MS_MAX: Final = 4_102_444_800_000  # 2100-01-01
+_CHARACTERS: Final = "0123456789.eE+-"  # no sign but the exponent's survives the bounds; no "_", space, inf or nan
+_EXACT: Final = Context(prec=80, rounding=ROUND_HALF_EVEN)  # 24 + 24 + 14 digits of the factors are 62
+_MICRO: Final = Decimal("0.000001")
+
+
+class Amounts(NamedTuple):
+    """USD per coin, coins, USD."""
+
+    price: float
+    quantity: float
+    notional_usd: float
+
+
+def refusal(exchange: str, field: str, given: object, expected: str) -> FrameRefused:
+    """The error for one field that cannot be understood."""
+    return FrameRefused(f"decoding {exchange}: {field} is {repr(given)[:80]}, expected {expected}")
+
+
+def positive(text: str, exchange: str, field: str) -> float:
+    """A decimal text as a number > 0 within the bounds. Raises FrameRefused."""
+    if not text.strip(_CHARACTERS) and len(text) <= NUMBER_CHARACTERS_MAX:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if NUMBER_MIN <= value <= NUMBER_MAX:
+            return value
+    raise refusal(exchange, field, text, f"a decimal number between {NUMBER_MIN:g} and {NUMBER_MAX:g}")
+
+
+def is_zero(text: str) -> bool:
+    """True for an empty text and for 0 with any number of decimals."""
+    return not text.strip("0.")
+
+
+def time_ms(value: int, exchange: str, field: str) -> int:
+    """A time in ms since 1970 within 2015 to 2100. Raises FrameRefused."""
+    if TIME_MS_MIN <= value < TIME_MS_MAX:
+        return value
+    raise refusal(exchange, field, value, "ms since 1970 between the years 2015 and 2100")
+
+
+def notional(product: Decimal, exchange: str) -> float:
+    """USD rounded half-even to whole micro-USD. Raises FrameRefused for an absurd amount."""
+    if product > NOTIONAL_USD_MAX:
+        raise refusal(exchange, "price x quantity", f"{product:.6g} USD", f"at most {NOTIONAL_USD_MAX:g} USD")
+    return float(_EXACT.quantize(product, _MICRO))
+
+
+def linear_by_unit(quantity: str, price: str, size: Decimal, exchange: str, fields: tuple[str, str]) -> Amounts:
+    """Amounts of a linear contract whose price is per unit of `size` coins (1000PEPE): notional = quantity x price.
+
+    `fields` are the names of quantity and price, for refusals."""
+    units, per_unit = positive(quantity, exchange, fields[0]), positive(price, exchange, fields[1])
+    usd = notional(_EXACT.multiply(Decimal(quantity), Decimal(price)), exchange)
+    if size == 1:
+        return Amounts(per_unit, units, usd)
+    coins, per_coin = _EXACT.multiply(Decimal(quantity), size), _EXACT.divide(Decimal(price), size)
+    return Amounts(float(per_coin), float(coins), usd)
+
+
+def linear_by_coin(quantity: str, price: str, size: Decimal, exchange: str, fields: tuple[str, str]) -> Amounts:
+    """Amounts of a linear contract of `size` coins whose price is per coin: notional = quantity x size x price."""
+    positive(quantity, exchange, fields[0])
+    per_coin = positive(price, exchange, fields[1])
+    coins = _EXACT.multiply(Decimal(quantity), size)
+    return Amounts(per_coin, float(coins), notional(_EXACT.multiply(coins, Decimal(price)), exchange))
+
+
+def inverse(quantity: str, price: str, size: Decimal, exchange: str, fields: tuple[str, str]) -> Amounts:
+    """Amounts of an inverse contract of `size` USD: coins = USD / price."""
+    positive(quantity, exchange, fields[0])
+    per_coin = positive(price, exchange, fields[1])
+    usd = _EXACT.multiply(Decimal(quantity), size)
+    return Amounts(per_coin, float(_EXACT.divide(usd, Decimal(price))), notional(usd, exchange))

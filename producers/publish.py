@@ -1,0 +1,146 @@
+"""Records -> Kafka: idempotent, acks=all; a full queue makes the feeds wait, nothing is dropped, all is counted."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers import metrics
+from runtime.kafka import producer_config, topic_names
+from runtime.settings import KafkaSettings
+from schemas.codec import Codec
+from schemas.errors import BrokerUnavailable, FrameRefused
+from schemas.records import FeedHealth, Liquidation
+from schemas.topics import DEAD_LETTERS, FEED_HEALTH, LIQUIDATIONS, Topic
+
+LINGER_MS: Final = 1  # latency before batching; a cascade fills batches by itself
+QUEUE_KIBIBYTES_MAX: Final = 1_048_576  # 1 GiB: 100,000 records of 300 bytes are 30 MB, the rest is for dead letters
+QUEUE_WAIT_S: Final = 0.005
+POLL_S: Final = 0.02
+REASON_CHARACTERS_MAX: Final = 500
+FOR_EVER: Final = 0  # librdkafka's word for it: a record waits for the broker however long that takes
+
+Delivered = Callable[[KafkaError | None, Message], None]
+
+
+class Publisher:
+    """One producer for all feeds. Every method raises BrokerUnavailable once a record could not be delivered."""
+
+    def __init__(self, settings: KafkaSettings, *, queue_messages_max: int) -> None:
+        self._servers = settings.bootstrap_servers
+        self._codec = Codec(settings.schema_registry_url)
+        self._names = topic_names(settings)
+        self._log = structlog.get_logger()
+        self._failure: BrokerUnavailable | None = None
+        self._callbacks: dict[tuple[str, str], Delivered] = {}
+        self.published: Counter[tuple[str, str]] = Counter()  # (topic, exchange), acknowledged by the broker
+        for topic, record in ((LIQUIDATIONS, Liquidation), (FEED_HEALTH, FeedHealth)):
+            self._codec.ids.id_for(record, self._names.of(topic))  # a registry that refuses the schema stops the start
+        self._producer = Producer(
+            producer_config(
+                settings,
+                linger_ms=LINGER_MS,
+                queue_buffering_max_messages=queue_messages_max,
+                queue_buffering_max_kbytes=QUEUE_KIBIBYTES_MAX,
+                message_timeout_ms=FOR_EVER,
+            )
+            | {"error_cb": self._error}
+        )
+        metrics.QUEUE.set_function(self.__len__)
+
+    def __len__(self) -> int:
+        """Records that the broker has not acknowledged."""
+        return len(self._producer)
+
+    async def liquidations(self, events: Sequence[Liquidation]) -> None:
+        """Queue events of one exchange; waits while the queue is full."""
+        name = self._names.of(LIQUIDATIONS)
+        for event in events:
+            value = self._codec.encode(LIQUIDATIONS, event)
+            await self._produce(name, event.asset.encode(), value, self._delivered(LIQUIDATIONS, event.exchange))
+
+    async def health(self, record: FeedHealth) -> None:
+        """Queue the state of a channel."""
+        value = self._codec.encode(FEED_HEALTH, record)
+        key = f"{record.exchange}/{record.channel}".encode()
+        await self._produce(self._names.of(FEED_HEALTH), key, value, self._delivered(FEED_HEALTH, record.exchange))
+
+    async def dead_letter(
+        self, frame: bytes, error: FrameRefused, *, exchange: str, channel: str, received_time_us: int
+    ) -> None:
+        """Queue a refused frame as it came; the headers say what, from where, when and why."""
+        headers = [
+            ("reason", str(error)[:REASON_CHARACTERS_MAX].encode(errors="replace")),
+            ("error", type(error).__name__.encode()),
+            ("exchange", exchange.encode()),
+            ("channel", channel.encode()),
+            ("received_time_us", str(received_time_us).encode()),
+        ]
+        key = LIQUIDATIONS.name.encode()
+        delivered = self._delivered(DEAD_LETTERS, exchange)
+        await self._produce(self._names.of(DEAD_LETTERS), key, frame, delivered, headers)
+
+    async def serve(self) -> None:
+        """Take in acknowledgements until cancelled."""
+        while True:
+            self._poll()
+            await asyncio.sleep(POLL_S)
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait until everything is acknowledged. Raises BrokerUnavailable, with the number that is not."""
+        left = await asyncio.to_thread(self._producer.flush, timeout_s)
+        if self._failure is not None:
+            raise self._failure
+        if left:
+            raise BrokerUnavailable(
+                f"publishing to {self._servers}: {left} records are lost, not acknowledged within {timeout_s:g} s; "
+                "see what the broker says"
+            )
+
+    async def _produce(
+        self, topic: str, key: bytes, value: bytes, delivered: Delivered, headers: list[tuple[str, bytes]] | None = None
+    ) -> None:
+        extra: dict[str, Any] = {"headers": headers} if headers else {}
+        while True:
+            try:
+                self._producer.produce(topic, value, key, on_delivery=delivered, **extra)
+                return
+            except BufferError:
+                self._poll()
+                await asyncio.sleep(QUEUE_WAIT_S)
+            except KafkaException as exc:
+                raise BrokerUnavailable(f"publishing to {topic} at {self._servers}: {exc}") from exc
+
+    def _poll(self) -> None:
+        self._producer.poll(0)
+        if self._failure is not None:
+            raise self._failure
+
+    def _delivered(self, topic: Topic, exchange: str) -> Delivered:
+        key = (topic.name, exchange)
+        callback = self._callbacks.get(key)
+        if callback is None:
+            count = metrics.EVENTS_PUBLISHED.labels(exchange, topic.name)
+
+            def callback(error: KafkaError | None, message: Message) -> None:
+                if error is None:
+                    self.published[key] += 1
+                    count.inc()
+                else:
+                    self._fail(f"publishing to {message.topic()} at {self._servers}: {error.str()}")
+
+            self._callbacks[key] = callback
+        return callback
+
+    def _error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fail(f"publishing to {self._servers}: {error.str()}")
+        else:  # librdkafka goes on by itself; records wait
+            self._log.warning("broker", servers=self._servers, reason=error.str(), waiting=len(self._producer))
+
+    def _fail(self, sentence: str) -> None:
+        if self._failure is None:
+            self._failure = BrokerUnavailable(sentence)
