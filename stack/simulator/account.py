@@ -1,7 +1,7 @@
 """What was really sent: the figures that published events are compared with. No socket, no clock."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from stack.simulator.exchange import Push, Row, compact
@@ -15,12 +15,11 @@ class Account:
 
     A row that went to several clients counts once; a frame counts for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, exchanges: Iterable[str]) -> None:
+        zeros = dict.fromkeys(exchanges, 0)
         self.rows: deque[Row] = deque(maxlen=SENT_ROWS_MAX)
-        self.sent: Counter[str] = Counter()
-        self.withheld: Counter[str] = Counter()
-        self.frames: Counter[str] = Counter()
-        self.notional_micro_usd: Counter[str] = Counter()
+        self.sent, self.withheld, self.frames = Counter(zeros), Counter(zeros), Counter(zeros)
+        self.notional_micro_usd = Counter(zeros)
 
     def delivered(self, exchange: str, push: Push, *, frames: int, again: bool = False) -> None:
         """Book a push that went out in so many frames; 0: nobody was subscribed. again: a repetition of an old one."""

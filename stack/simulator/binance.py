@@ -49,7 +49,7 @@ class Binance(SimulatedExchange):
         "/market/ws", "/market/ws/{streams}", "/market/stream", "/ws", "/ws/{streams}", "/stream",
     )  # fmt: skip
     rest_paths: ClassVar[tuple[str, ...]] = ("/fapi/v1/exchangeInfo", "/dapi/v1/exchangeInfo")
-    kept_alive_by: ClassVar[frozenset[str]] = frozenset({"pong"})
+    kept_alive_by: frozenset[str] = frozenset({"pong"})
     idle_s_max: float = 600.0
     ping_interval_s: float | None = 180.0
     messages_per_s_max: int | None = 10

@@ -29,7 +29,7 @@ class Bybit(SimulatedExchange):
     name: ClassVar[str] = "bybit"
     websocket_paths: ClassVar[tuple[str, ...]] = ("/v5/public/linear",)
     rest_paths: ClassVar[tuple[str, ...]] = ("/v5/market/instruments-info",)
-    kept_alive_by: ClassVar[frozenset[str]] = frozenset({"text", "push"})
+    kept_alive_by: frozenset[str] = frozenset({"text", "push"})
     idle_s_max: float = 600.0
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ class SimulatedExchange(ABC):
     name: ClassVar[str]
     websocket_paths: ClassVar[tuple[str, ...]]
     rest_paths: ClassVar[tuple[str, ...]]
-    kept_alive_by: ClassVar[frozenset[str]]
+    kept_alive_by: frozenset[str]
 
     idle_s_max: float
     ping_interval_s: float | None = None  # None: this exchange sends no ping frames

@@ -31,7 +31,7 @@ class Okx(SimulatedExchange):
     name: ClassVar[str] = "okx"
     websocket_paths: ClassVar[tuple[str, ...]] = ("/ws/v5/public",)
     rest_paths: ClassVar[tuple[str, ...]] = ("/api/v5/public/instruments",)
-    kept_alive_by: ClassVar[frozenset[str]] = frozenset({"text", "push"})
+    kept_alive_by: frozenset[str] = frozenset({"text", "push"})
     idle_s_max: float = 30.0
 
     def __init__(self, *, backlog: bool = False) -> None:

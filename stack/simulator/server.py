@@ -4,8 +4,7 @@ The origin of an exchange is `http://127.0.0.1:PORT/<exchange>`; behind it stand
 and REST alike. Control: GET status, GET sent (JSON lines), POST play, POST drop?exchange=NAME."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +56,7 @@ class Simulator:
         """exchanges: in place of the usual ones. Raises SettingsError when the scenario or the frames do not fit."""
         self._options = options
         self.exchanges = {exchange.name: exchange for exchange in exchanges or _usual(options)}
-        self.account = Account()
+        self.account = Account(self.exchanges)
         self._frames = captured_frames.load(options.frames, self.exchanges.values()) if options.frames else None
         self._liquidations = scenarios.liquidations(options.scenario, seed=options.seed, repeat=options.repeat)
         self._sessions: dict[str, set[Session]] = {name: set() for name in self.exchanges}
@@ -234,14 +233,3 @@ class Simulator:
             known = ", ".join(self.exchanges)
             return web.json_response({"error": f"exchange: {name!r} is unknown; choose one of {known}"}, status=404)
         return web.json_response({"exchange": name, "dropped": await self.drop(name)})
-
-
-@asynccontextmanager
-async def running(options: SimulatorOptions, exchanges: Iterable[SimulatedExchange] = ()) -> AsyncIterator[Simulator]:
-    """A started simulator, for tests; its origins stand in `origins`."""
-    simulator = Simulator(options, exchanges)
-    await simulator.start()
-    try:
-        yield simulator
-    finally:
-        await simulator.stop()
