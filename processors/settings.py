@@ -3,6 +3,7 @@
 Times in ms, rates per second, USD, shares of 1."""
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final, Self
 
 from pydantic import Field, model_validator
@@ -48,7 +49,7 @@ class WeightSettings(Section):
     @model_validator(mode="after")
     def add_up(self) -> Self:
         """Weights that do not add up to 1 would move every level without a word."""
-        total = sum(Fraction(getattr(self, name)) for name in type(self).model_fields)
+        total = sum((Fraction(getattr(self, name)) for name in type(self).model_fields), Fraction(0))
         if abs(total - 1) > WEIGHTS_SUM_TOLERANCE:
             raise ValueError(f"the six weights must add up to 1, their sum was {float(total):.6f}")
         return self
@@ -84,7 +85,7 @@ class LevelSettings(Section):
         """A threshold below that of a lower level would make the lower level unreachable."""
         for unit in ("probability", "events_per_s"):
             keys = [f"{level}_{unit}" for level in ("watch", "alert", "critical", "extreme")]
-            for lower, higher in zip(keys, keys[1:], strict=False):
+            for lower, higher in pairwise(keys):
                 if getattr(self, lower) >= getattr(self, higher):
                     raise ValueError(
                         f"{higher} must be above {lower}, was {getattr(self, higher)} against {getattr(self, lower)}"

@@ -1,0 +1,53 @@
+"""Episodes: a level rises at once, and falls when nothing higher was justified for the hold, directly to what was.
+
+An episode begins where a level rises above NONE and ends where it is NONE again. Ranks as in `schemas.words`, times
+are T in ms; `row` is an asset's row of scalars."""
+
+from processors.cascade.level import NONE
+from processors.windows.layout import NEVER, Row
+
+
+def rise(row: Row, rank: int, *, now_ms: int, from_ms: int) -> int:
+    """Raise the level to `rank`; returns the level before. `from_ms`: start of the window that raised it."""
+    before = int(row["level"])
+    assert rank > before, f"rising from {before} to {rank}"
+    if before == NONE:
+        row["episode_ms"], row["episode_from_ms"] = now_ms, from_ms
+        row["sequence"], row["peak"] = 0, NONE
+    row["level"] = rank
+    row["peak"] = max(int(row["peak"]), rank)
+    return before
+
+
+def rank_in_force(row: Row, *, now_ms: int, hold_ms: int) -> int:
+    """The highest rank that was justified within the hold, at most the level."""
+    justified_ms = row["justified_ms"]
+    rank = int(row["level"])
+    while rank > NONE and justified_ms[rank] + hold_ms <= now_ms:
+        rank -= 1
+    return rank
+
+
+def fall(row: Row, rank: int) -> int:
+    """Lower the level to `rank`; returns the level before."""
+    before = int(row["level"])
+    assert rank < before, f"falling from {before} to {rank}"
+    row["level"] = rank
+    return before
+
+
+def end(row: Row) -> None:
+    """Forget an episode whose end was published."""
+    row["peak"] = NONE
+    row["first_ms"] = NEVER
+
+
+def falls_at_ms(row: Row, hold_ms: int) -> int:
+    """When the level falls unless it is justified again, or NEVER."""
+    level = int(row["level"])
+    return int(row["justified_ms"][level]) + hold_ms if level > NONE else NEVER
+
+
+def episode_id(asset: str, row: Row) -> str:
+    """Asset and start of the episode."""
+    return f"{asset}:{row['episode_ms']}"

@@ -1,0 +1,401 @@
+"""The detector of one partition: a pure fold over its liquidations and its journal. No clock, no Kafka, no asyncio.
+
+The same two logs give the same outputs, byte for byte, however the runs are cut and wherever a snapshot was taken.
+One record is folded in this order: T moves; tumbling windows that became final are closed (by end, size, asset);
+levels whose hold is over fall (by asset); once a second of T a progress record; then the event, its alert, its state."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+import numpy as np
+
+from processors.cascade import episode
+from processors.cascade.confidence import confidence
+from processors.cascade.level import NONE
+from processors.metrics.correlation_lag import lag_bins
+from processors.metrics.leading_exchange import leading_exchange
+from processors.records import Position, View, aggregate_of, alert_of, progress_of, state_of
+from processors.settings import DetectorSettings
+from processors.snapshots import (
+    FORMAT,
+    NO_PARTITION,
+    PARTITION_ROW,
+    PartitionState,
+    check_format,
+    read_asset,
+    read_partition,
+    write_asset,
+)
+from processors.windows.figures import Figures, figures_of
+from processors.windows.kernel import (
+    ASSET_IS_DUE,
+    CLOCK_IS_DUE,
+    EVENT_IS_LATE,
+    RAISE,
+    RUN_ENDS,
+    STATE,
+    UPDATE,
+    fold_run,
+    judge_tick,
+    refresh_correlation,
+)
+from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, rules_of
+from processors.windows.panes import binned, count_due, first_times, take_due
+from processors.windows.store import TAPES, Delivered, Store, pack
+from schemas.codec import Codec
+from schemas.errors import SchemaError
+from schemas.records import (
+    CascadeAlert,
+    DetectorSnapshot,
+    ExchangeCoverage,
+    FeedHealth,
+    JournalContext,
+    JournalEntry,
+    Record,
+)
+from schemas.topics import ALERTS, FEED_HEALTH, LATE, PROGRESS_KEY, WINDOWS, Topic
+from schemas.topics import STATE as STATES
+from schemas.words import AlertKind, Completeness, Exchange, FeedState, JournalKind
+
+__all__ = ["Delivered", "Detector", "Output"]
+
+R = TypeVar("R", bound=Record)
+Decode = Callable[[type[R], bytes], R]
+EXCHANGES: Final = tuple(Exchange)
+LIQUIDATION_CHANNEL: Final = "liquidation"
+NOT_SEEN: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to publish, in the order of the log. `id`: of the alert, window or late event; "" for states, which
+    are never deduplicated."""
+
+    topic: Topic
+    key: str
+    record: Record
+    id: str
+
+
+class Detector:
+    """Folds one partition. New, or after `restore`; then `fold` and `apply` in the order of the logs."""
+
+    def __init__(
+        self,
+        settings: DetectorSettings,
+        *,
+        partition: int | None,
+        decode: Callable[[type[FeedHealth], bytes], FeedHealth] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.partition = partition
+        self.next_offset = 0
+        self.next_sequence = 0
+        self.contexts_refused = 0  # records of context that did not decode
+        self._decode = decode or Codec().decode
+        self._offset = -1  # of the liquidation that is being folded, or was last
+        self._epoch = 0
+        self._progress_s = LONG_AGO
+        self._feeds: dict[str, FeedState] = {}
+        self._coverage: tuple[object, dict[str, ExchangeCoverage]] = (None, {})
+        self._store = Store(settings)
+        self._rule = rules_of(settings)
+        self._clock = np.zeros(1, CLOCK)
+        self._clock["tapes"] = NOT_SEEN
+        self._ends = np.zeros(len(settings.windows), np.int64)
+
+    @property
+    def log_time_ms(self) -> int:
+        """T: running maximum of append time and ticks, ms; 0 before the first record."""
+        return int(self._clock[0]["now_ms"])
+
+    @property
+    def wants_ticks(self) -> bool:
+        """Whether an asset has an open window or episode, so that silence must be let in."""
+        assets = self._store.assets[: len(self._store.names)]
+        return bool((assets["closes_ms"] < NEVER).any() or (assets["level"] > NONE).any())
+
+    def state_bytes(self) -> int:
+        """Memory of the assets' state."""
+        return self._store.nbytes()
+
+    def fold(self, run: Sequence[Delivered]) -> list[Output]:
+        """Fold liquidations in the order of their offsets; those below `next_offset` are dropped.
+
+        Raises RecordRefused, and has folded nothing, when a record cannot be summed (see `store.why_refused`)."""
+        if run and run[0].offset < self.next_offset:
+            run = [delivered for delivered in run if delivered.offset >= self.next_offset]
+        if not run:
+            return []
+        packed = pack(run, self._store)
+        offsets = packed["offset"]
+        assert (offsets[1:] > offsets[:-1]).all(), "a run stands in the order of its offsets"
+        outputs: list[Output] = []
+        store, at = self._store, 0
+        while True:
+            at, why, what = fold_run(
+                packed, at, self._clock, store.assets, store.panes, store.bins, store.sizes, self._rule, self._ends
+            )
+            if why == RUN_ENDS:
+                break
+            self._offset = int(offsets[at])
+            if why == CLOCK_IS_DUE:
+                self._clock_is_due(outputs)
+                continue
+            if why == EVENT_IS_LATE:
+                late = run[at].liquidation
+                outputs.append(Output(LATE, late.asset, late, late.event_id))
+            else:
+                assert why == ASSET_IS_DUE
+                self._asset_is_due(int(packed["asset"][at]), what, outputs)
+            at += 1
+        self._offset = int(offsets[-1])
+        self.next_offset = self._offset + 1
+        return outputs
+
+    def apply(self, entry: JournalEntry) -> list[Output]:
+        """Apply the next entry of the journal; one that was applied before, or of a replaced owner, gives nothing."""
+        if entry.epoch < self._epoch or entry.sequence < self.next_sequence:
+            return []
+        self._epoch = entry.epoch
+        self.next_sequence = entry.sequence + 1
+        outputs: list[Output] = []
+        if entry.kind is JournalKind.TICK and entry.append_time_ms is not None:
+            self._tick(entry.append_time_ms, entry.sequence, outputs)
+        elif entry.kind is JournalKind.CONTEXT and entry.context is not None:
+            self._let_in(entry.context)
+        return outputs
+
+    def snapshot(self) -> list[DetectorSnapshot]:
+        """Rows of the assets that changed since the last call, and last the partition's own row."""
+        store = self._store
+        rows = []
+        for row in np.flatnonzero(store.assets[: len(store.names)]["dirty"]).tolist():
+            store.assets[row]["dirty"] = False
+            rows.append(self._snapshot_row(store.names[row], write_asset(store, row)))
+        clock = self._clock[0]
+        state = PartitionState(
+            now_ms=int(clock["now_ms"]),
+            epoch=self._epoch,
+            progress_s=self._progress_s,
+            tapes=clock["tapes"].tolist(),
+            feeds=dict(sorted(self._feeds.items())),
+        )
+        rows.append(self._snapshot_row(PARTITION_ROW, msgspec.msgpack.encode(state)))
+        return rows
+
+    def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
+        """Take the state of snapshots, in any order; go on from `next_offset` and `next_sequence` after it.
+
+        An asset's row may be newer than the partition's: what it has seen is then skipped for this asset alone.
+        Raises SchemaError for a row of another format or of other sizes of window; the detector is of no use then."""
+        assert not self._store.names, "only a new detector restores"
+        for snapshot in rows:
+            if snapshot.asset != PARTITION_ROW:
+                read_asset(self._store, snapshot)
+                continue
+            check_format(snapshot)
+            state = read_partition(snapshot)
+            self.next_offset, self.next_sequence = snapshot.next_offset, snapshot.next_sequence
+            self._offset = self.next_offset - 1
+            self._clock["now_ms"], self._clock["tapes"] = state.now_ms, state.tapes
+            self._epoch, self._progress_s, self._feeds = state.epoch, state.progress_s, dict(state.feeds)
+
+    def _snapshot_row(self, asset: str, state: bytes) -> DetectorSnapshot:
+        return DetectorSnapshot(
+            asset=asset,
+            partition=NO_PARTITION if self.partition is None else self.partition,
+            format=FORMAT,
+            next_offset=self.next_offset,
+            next_sequence=self.next_sequence,
+            state=state,
+        )
+
+    def _tick(self, tick_ms: int, sequence: int, outputs: list[Output]) -> None:
+        """T moves to `tick_ms`; the assets that are not quiet are judged at tick_lag_ms before it."""
+        clock, store = self._clock[0], self._store
+        now_ms = max(int(clock["now_ms"]), tick_ms)
+        clock["now_ms"] = now_ms
+        if now_ms >= clock["alarm_ms"]:
+            self._clock_is_due(outputs)
+        due = np.zeros(len(store.names), np.int64)
+        if not judge_tick(
+            now_ms, sequence, store.assets, len(store.names), store.panes, store.bins, store.sizes, self._rule, due
+        ):
+            return
+        judged = int(self._rule["judged"])
+        for row in sorted(np.flatnonzero(due).tolist(), key=store.names.__getitem__):
+            self._ends[:] = LONG_AGO
+            if due[row] & RAISE:
+                pane_ms = int(store.sizes["pane_ms"][judged])
+                self._ends[judged] = (now_ms - self.settings.tick_lag_ms) // pane_ms - 1
+            self._asset_is_due(row, int(due[row]), outputs)
+
+    def _let_in(self, context: JournalContext) -> None:
+        """The state of an exchange's liquidation channel becomes part of the coverage; other context has no use yet."""
+        if context.topic != FEED_HEALTH.name:
+            return
+        try:
+            health = self._decode(FeedHealth, context.value)
+        except SchemaError:
+            self.contexts_refused += 1  # the same in every replay; the coverage keeps what it had
+            return
+        if health.channel == LIQUIDATION_CHANNEL and health.exchange is not Exchange.UNKNOWN:
+            self._feeds[health.exchange.value] = health.state
+
+    def _clock_is_due(self, outputs: list[Output]) -> None:
+        """T passed the alarm: close windows, let levels fall, say how far the partition is, and set the next alarm."""
+        now_ms = self.log_time_ms
+        self._close_windows(now_ms, outputs)
+        self._let_fall(now_ms, outputs)
+        if now_ms // 1_000 > self._progress_s:
+            self._progress_s = now_ms // 1_000
+            partition = self.partition or 0
+            outputs.append(Output(STATES, f"{PROGRESS_KEY}/{partition}", progress_of(self._position()), ""))
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        store, hold_ms = self._store, self.settings.hold_ms
+        assets = store.assets[: len(store.names)]
+        alarm_ms = min((self._progress_s + 1) * 1_000, int(assets["closes_ms"].min(initial=NEVER)))
+        for row in np.flatnonzero(assets["level"] > NONE).tolist():
+            alarm_ms = min(alarm_ms, episode.falls_at_ms(assets[row], hold_ms))
+        assert alarm_ms > self.log_time_ms, "all that is due was done"
+        self._clock["alarm_ms"] = alarm_ms
+
+    def _close_windows(self, now_ms: int, outputs: list[Output]) -> None:
+        store = self._store
+        count = len(store.names)
+        places = count_due(now_ms, store.assets, count, store.sizes)
+        if not places:
+            return
+        windows = np.zeros((places, 3), np.int64)
+        events, micro_usd = np.zeros((places, CELLS), np.int64), np.zeros((places, CELLS), np.int64)
+        closed = take_due(now_ms, store.assets, count, store.panes, store.sizes, windows, events, micro_usd)
+        position = self._position()
+        rows = windows[:closed].tolist()
+        for i in sorted(range(closed), key=lambda i: (rows[i][0], rows[i][1], store.names[rows[i][2]])):
+            end_ms, index, row = rows[i]
+            size = self.settings.windows[index]
+            record = aggregate_of(
+                store.names[row],
+                size.size_ms,
+                end_ms,
+                size.grace_ms,
+                events[i].tolist(),
+                micro_usd[i].tolist(),
+                position,
+            )
+            outputs.append(Output(WINDOWS, record.asset, record, record.window_id))
+
+    def _let_fall(self, now_ms: int, outputs: list[Output]) -> None:
+        store, hold_ms = self._store, self.settings.hold_ms
+        open_rows = np.flatnonzero(store.assets[: len(store.names)]["level"] > NONE).tolist()
+        for row in sorted(open_rows, key=store.names.__getitem__):
+            asset = store.scalars(row)
+            rank = episode.rank_in_force(asset, now_ms=now_ms, hold_ms=hold_ms)
+            if rank == asset["level"]:
+                continue
+            previous = episode.fall(asset, rank)
+            self._ends[:] = LONG_AGO
+            kind = AlertKind.LOWERED if rank > NONE else AlertKind.ENDED
+            self._alert(self._view(row), row, kind, previous, outputs)
+            if rank == NONE:
+                episode.end(asset)
+
+    def _asset_is_due(self, row: int, what: int, outputs: list[Output]) -> None:
+        """Publish what an asset is due for; `_ends` says which windows."""
+        asset, now_ms = self._store.scalars(row), self.log_time_ms
+        view = self._view(row)
+        if what & RAISE:
+            self._raise(view, row, outputs)
+        elif what & UPDATE:
+            self._alert(view, row, AlertKind.UPDATED, int(asset["level"]), outputs)
+        if what & STATE:
+            record = state_of(view)
+            outputs.append(Output(STATES, record.asset, record, ""))
+            asset["state_ms"] = now_ms
+            asset["quiet"] = view.figures.judged.events == 0 and asset["level"] == NONE
+            asset["dirty"] = True
+
+    def _raise(self, view: View, row: int, outputs: list[Output]) -> None:
+        asset, store, now_ms = self._store.scalars(row), self._store, self.log_time_ms
+        end_ms = view.figures.judged_end_ms
+        from_ms = end_ms - view.figures.judged.size_ms
+        previous = episode.rise(asset, view.rank(), now_ms=now_ms, from_ms=from_ms)
+        if previous == NONE:
+            first_ms = np.empty_like(asset["first_ms"])
+            first_times(store.panes, row, store.sizes[0], asset["heads"][0], from_ms, end_ms, first_ms)
+            asset["first_ms"] = first_ms
+        self._clock["alarm_ms"] = min(int(self._clock[0]["alarm_ms"]), now_ms + self.settings.hold_ms)
+        self._alert(view, row, AlertKind.RAISED, previous, outputs)
+
+    def _alert(self, view: View, row: int, kind: AlertKind, previous: int, outputs: list[Output]) -> None:
+        asset = self._store.scalars(row)
+        record: CascadeAlert = alert_of(view, kind, previous)
+        outputs.append(Output(ALERTS, record.asset, record, record.alert_id))
+        asset["sequence"] += 1
+        asset["alert_ms"] = self.log_time_ms
+        asset["fresh"] = False
+        asset["dirty"] = True
+
+    def _view(self, row: int) -> View:
+        store, now_ms = self._store, self.log_time_ms
+        asset = store.scalars(row)
+        refresh_correlation(asset, store.bins[row], now_ms, self._rule)
+        figures = figures_of(store, row, self._ends, now_ms=now_ms, rule=self._rule)
+        self._refresh_lag(row, figures, now_ms)
+        coverage = self._known_coverage()
+        correlated = not np.isnan(asset["correlation"])
+        weight = self.settings.score.weights.correlation
+        return View(
+            asset=store.names[row],
+            row=asset,
+            figures=figures,
+            rule=self._rule,
+            flags=self._flags(asset["flagged_ms"].tolist(), figures, now_ms),
+            coverage=coverage,
+            confidence=confidence(coverage, correlated=correlated, correlation_weight=weight),
+            position=self._position(),
+        )
+
+    def _flags(self, flagged_ms: list[int], figures: Figures, now_ms: int) -> tuple[str, ...]:
+        """A flag stands while the window shown holds its count, and for the hold after a judged window did."""
+        return tuple(
+            window.flag
+            for window, reached_ms, sums in zip(self.settings.windows, flagged_ms, figures.windows, strict=True)
+            if sums.events >= window.flag_events or now_ms - reached_ms < self.settings.hold_ms
+        )
+
+    def _refresh_lag(self, row: int, figures: Figures, now_ms: int) -> None:
+        """Recompute the lag of the highest correlation once a second of T and leading exchange."""
+        asset, rule = self._store.scalars(row), self._rule
+        leader = leading_exchange(figures.micro_usd, figures.events)
+        second = now_ms // 1_000
+        if leader is None or np.isnan(asset["correlation"]):
+            asset["lag_ms"] = asset["lag_s"] = LONG_AGO
+        elif asset["lag_s"] != second or asset["lag_leader"] != leader:
+            counts = binned(self._store.bins[row], asset, second * 1_000, rule, 1)
+            lag = lag_bins(counts, leader, rule["lag_bins_max"], rule["correlated_events_min"])
+            asset["lag_ms"] = LONG_AGO if lag == LONG_AGO else lag * int(rule["lag_bin_ms"])
+            asset["lag_s"], asset["lag_leader"] = second, leader
+
+    def _known_coverage(self) -> dict[str, ExchangeCoverage]:
+        """Coverage of every exchange that reported its health or was seen here, in the order of the words."""
+        tapes = self._clock[0]["tapes"].tolist()
+        version = (tapes, list(self._feeds.items()))
+        if self._coverage[0] != version:
+            self._coverage = (version, {
+                exchange.value: ExchangeCoverage(
+                    state=self._feeds.get(exchange.value, FeedState.UNKNOWN),
+                    completeness=TAPES[tape] if tape != NOT_SEEN else Completeness.UNKNOWN,
+                )
+                for exchange, tape in zip(EXCHANGES, tapes, strict=False)
+                if tape != NOT_SEEN or exchange.value in self._feeds
+            })  # fmt: skip
+        return self._coverage[1]
+
+    def _position(self) -> Position:
+        return Position(self.partition, self._offset, self.log_time_ms)

@@ -1,0 +1,226 @@
+"""Figures of an asset -> the records that are published. Floats are rounded half-even to 6 decimals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from processors.cascade.episode import episode_id
+from processors.cascade.level import NONE, level_rank
+from processors.cascade.score import boosted, probability_nano, published_terms, terms_nano
+from processors.metrics.acceleration import acceleration
+from processors.metrics.first_mover import first_mover
+from processors.metrics.leading_exchange import leading_exchange, shares
+from processors.metrics.long_share import long_share
+from processors.metrics.velocity import velocity
+from processors.metrics.volume import volume
+from processors.windows.figures import Figures, WindowSums
+from processors.windows.layout import LONG_AGO, MICRO, NANO, SIDES, Row
+from schemas.records import (
+    AssetState,
+    CascadeAlert,
+    Contributions,
+    ExchangeCoverage,
+    ExchangeFigures,
+    WindowAggregate,
+    WindowExchange,
+    WindowFigures,
+)
+from schemas.words import EXCHANGE_SLOTS, LEVELS, AlertKind, Exchange, Level, Profile, Side, StateKind
+
+EXCHANGES: Final = tuple(Exchange)
+DECIMALS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in the log something was decided; partition None: in a fold over a file."""
+
+    partition: int | None
+    offset: int
+    now_ms: int
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the records that say so."""
+        return {
+            "source_partition": self.partition,
+            "source_offset": None if self.partition is None else self.offset,
+            "append_time_ms": self.now_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of an asset where a record is published."""
+
+    asset: str
+    row: Row
+    figures: Figures
+    rule: Row
+    flags: tuple[str, ...]
+    coverage: Mapping[str, ExchangeCoverage]
+    confidence: float
+    position: Position
+
+    def rank(self) -> int:
+        """Rank that the judged window justifies."""
+        judged, rule = self.figures.judged, self.rule
+        terms = terms_nano(judged.events, judged.before, judged.micro_usd, self.row["correlation"], rule)
+        nano = probability_nano(terms, boosted(judged.events, judged.before, rule), rule)
+        return level_rank(nano, judged.events, judged.before, rule)
+
+
+def alert_of(view: View, kind: AlertKind, previous: int) -> CascadeAlert:
+    """The alert that is the next of the asset's episode; `previous`: rank before it."""
+    episode = episode_id(view.asset, view.row)
+    sequence = int(view.row["sequence"])
+    return CascadeAlert(
+        alert_id=f"{episode}:{sequence}",
+        sequence=sequence,
+        kind=kind,
+        **(_common(view) | {"episode_id": episode, "previous_level": LEVELS[previous]}),
+    )
+
+
+def state_of(view: View) -> AssetState:
+    """The state of the asset."""
+    return AssetState(kind=StateKind.ASSET, **_common(view))
+
+
+def progress_of(position: Position) -> AssetState:
+    """How far a partition has been folded."""
+    return AssetState(
+        kind=StateKind.PROGRESS,
+        asset="",
+        profile=Profile.ABSOLUTE,
+        level=Level.NONE,
+        previous_level=Level.NONE,
+        peak_level=Level.NONE,
+        absolute_level=Level.NONE,
+        relative_level=Level.UNKNOWN,
+        side=Side.UNKNOWN,
+        probability=0.0,
+        boost=1.0,
+        contributions=_contributions([0.0] * 6),
+        windows=(),
+        exchanges={},
+        flags=(),
+        coverage={},
+        confidence=0.0,
+        event_time_ms=position.now_ms,
+        **position.fields(),
+    )
+
+
+def aggregate_of(
+    asset: str, size_ms: int, end_ms: int, grace_ms: int, events: list[int], micro_usd: list[int], position: Position
+) -> WindowAggregate:
+    """A final tumbling window from its cells. It becomes final at its end + grace, whenever that is noticed."""
+    start_ms = end_ms - size_ms
+    longs, shorts = sum(events[::SIDES]), sum(events[1::SIDES])
+    long_micro_usd, short_micro_usd = sum(micro_usd[::SIDES]), sum(micro_usd[1::SIDES])
+    exchanges = {}
+    for slot in range(len(EXCHANGES)):
+        cell = slot * SIDES
+        count = events[cell] + events[cell + 1]
+        if count:
+            exchanges[EXCHANGES[slot].value] = WindowExchange(
+                events=count,
+                notional_usd=(micro_usd[cell] + micro_usd[cell + 1]) / MICRO,
+                long_notional_usd=micro_usd[cell] / MICRO,
+            )
+    return WindowAggregate(
+        window_id=f"{asset}:{size_ms}:{start_ms}",
+        asset=asset,
+        size_ms=size_ms,
+        window_start_ms=start_ms,
+        window_end_ms=end_ms,
+        events=longs + shorts,
+        long_events=longs,
+        short_events=shorts,
+        notional_usd=(long_micro_usd + short_micro_usd) / MICRO,
+        long_notional_usd=long_micro_usd / MICRO,
+        short_notional_usd=short_micro_usd / MICRO,
+        exchanges=exchanges,
+        **(position.fields() | {"append_time_ms": end_ms + grace_ms}),
+    )
+
+
+def _common(view: View) -> dict[str, Any]:
+    """Fields that states and alerts share."""
+    row, figures, rule = view.row, view.figures, view.rule
+    judged = figures.judged
+    terms = terms_nano(judged.events, judged.before, judged.micro_usd, row["correlation"], rule)
+    boost = boosted(judged.events, judged.before, rule)
+    nano = probability_nano(terms, boost, rule)
+    level = int(row["level"])
+    leader = leading_exchange(figures.micro_usd, figures.events)
+    mover = first_mover(row["first_ms"].tolist()) if level > NONE or row["peak"] > NONE else None
+    correlation = float(row["correlation"])
+    lag_ms = int(row["lag_ms"])
+    return {
+        "asset": view.asset,
+        "episode_id": episode_id(view.asset, row) if level > NONE else None,
+        "profile": Profile.ABSOLUTE,
+        "level": LEVELS[level],
+        "previous_level": LEVELS[level],
+        "peak_level": LEVELS[int(row["peak"])],
+        "absolute_level": LEVELS[level_rank(nano, judged.events, judged.before, rule)],
+        "relative_level": Level.UNKNOWN,
+        "side": _side(judged),
+        "probability": round(nano / NANO, DECIMALS),
+        "boost": float(rule["boost"]) if boost else 1.0,
+        "contributions": _contributions(published_terms(terms)),
+        "windows": tuple(_window(window) for window in figures.windows),
+        "exchanges": _exchanges(figures, view.coverage),
+        "leading_exchange": None if leader is None else EXCHANGES[leader],
+        "first_mover": None if mover is None else EXCHANGES[mover],
+        "correlation": None if correlation != correlation else round(correlation, DECIMALS),
+        "correlation_lag_ms": None if lag_ms == LONG_AGO else lag_ms,
+        "flags": view.flags,
+        "coverage": view.coverage,
+        "confidence": round(view.confidence, DECIMALS),
+        "event_time_ms": int(row["newest_ms"]),
+        **view.position.fields(),
+    }
+
+
+def _side(window: WindowSums) -> Side:
+    shorts = window.micro_usd - window.long_micro_usd
+    if window.long_micro_usd == shorts:
+        return Side.UNKNOWN
+    return Side.LONG if window.long_micro_usd > shorts else Side.SHORT
+
+
+def _contributions(terms: list[float]) -> Contributions:
+    return Contributions(**dict(zip(Contributions.__struct_fields__, terms, strict=True)))
+
+
+def _window(sums: WindowSums) -> WindowFigures:
+    share = long_share(sums.long_micro_usd, sums.micro_usd)
+    size_ms = sums.size_ms
+    return WindowFigures(
+        size_ms=size_ms,
+        events=sums.events,
+        events_per_s=round(velocity(sums.events, size_ms), DECIMALS),
+        notional_usd_per_s=round(volume(sums.micro_usd, size_ms), DECIMALS),
+        acceleration_events_per_s2=round(acceleration(sums.events, sums.before, size_ms), DECIMALS),
+        acceleration_usd_per_s2=round(
+            acceleration(sums.micro_usd, sums.before_micro_usd, size_ms, per_unit=MICRO), DECIMALS
+        ),
+        long_share=None if share is None else round(share, DECIMALS),
+    )
+
+
+def _exchanges(figures: Figures, coverage: Mapping[str, ExchangeCoverage]) -> dict[str, ExchangeFigures]:
+    size_ms = figures.judged.size_ms
+    share = shares(figures.micro_usd)
+    figures_by_name = {}
+    for name in coverage:
+        slot = EXCHANGE_SLOTS[name]
+        figures_by_name[name] = ExchangeFigures(
+            events_per_s=round(velocity(figures.events[slot], size_ms), DECIMALS),
+            notional_usd_per_s=round(volume(figures.micro_usd[slot], size_ms), DECIMALS),
+            share=round(share[slot], DECIMALS),
+            active=figures.events[slot] > 0,
+        )
+    return figures_by_name

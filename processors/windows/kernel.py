@@ -1,0 +1,181 @@
+"""The compiled loop over a run of liquidations, and over all assets on a tick.
+
+The loop stops wherever something must be published and says why; the detector publishes and calls it again. What it
+does depends on the records and the state alone, never on where a run was cut."""
+
+import math
+
+from processors.cascade.level import NONE, level_rank
+from processors.cascade.score import boosted, probability_nano, terms_nano
+from processors.jit import jit
+from processors.metrics.correlation import mean_pearson
+from processors.windows.layout import LONG_AGO, SIDES, Array, Row
+from processors.windows.panes import TEN, Panes, add, add_bin, binned, highest_count, window_sum
+
+RUN_ENDS, CLOCK_IS_DUE, EVENT_IS_LATE, ASSET_IS_DUE = range(4)
+RAISE, UPDATE, STATE = 1, 2, 4  # what an asset is due for, as bits
+
+
+@jit
+def fold_run(
+    run: Array, start: int, clock: Array, assets: Array, panes: Panes, bins: Array, sizes: Array, rule: Row,
+    ends: Array,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Fold records from `start` on until one makes something due: (index, why, what).
+
+    CLOCK_IS_DUE: the clock reached the alarm before record `index`, which is not folded yet. EVENT_IS_LATE and
+    ASSET_IS_DUE: record `index` is folded; `ends` then has the judged window of each size by its newest pane, or
+    LONG_AGO where the event was too late for the size; `what` are the bits that the asset is due for."""
+    time = clock[0]
+    for i in range(start, run.shape[0]):
+        event = run[i]
+        time.now_ms = max(time.now_ms, event.append_ms)
+        if time.now_ms >= time.alarm_ms:
+            return i, CLOCK_IS_DUE, 0
+        time.tapes[event.slot] = event.tape
+        if event.seen:
+            continue
+        if event.backlog or time.now_ms - event.event_ms > rule.grace_ms_max:
+            return i, EVENT_IS_LATE, 0
+        asset = assets[event.asset]
+        refresh_correlation(asset, bins[event.asset], time.now_ms, rule)
+        event_ms = min(event.event_ms, time.now_ms)
+        place(event, event_ms, time, asset, panes, bins, sizes, rule)
+        rank = judge_event(event.asset, event_ms, time.now_ms, asset, panes, sizes, rule, ends)
+        what = due(asset, rank, time.now_ms, rule)
+        if what:
+            return i, ASSET_IS_DUE, what
+    return run.shape[0], RUN_ENDS, 0
+
+
+@jit
+def place(event: Row, event_ms: int, time: Row, asset: Row, panes: Panes, bins: Array, sizes: Array, rule: Row) -> None:
+    """Put an event into every size that it is not too late for, and into the bins of the correlation."""
+    cell = event.slot * SIDES + event.side
+    lag_ms = time.now_ms - event_ms
+    for s in range(sizes.shape[0]):
+        size = sizes[s]
+        if lag_ms > size.grace_ms:
+            continue
+        pane = event_ms // size.pane_ms
+        add(panes, event.asset, size, asset.heads[s], pane, cell, event.micro_usd)
+        asset.heads[s] = max(asset.heads[s], pane)
+        closes_ms = (event_ms // size.size_ms + 1) * size.size_ms + size.grace_ms
+        asset.closes_ms[s] = min(asset.closes_ms[s], closes_ms)
+        time.alarm_ms = min(time.alarm_ms, closes_ms)
+    add_bin(bins[event.asset], asset, event.slot, event_ms // rule.lag_bin_ms)
+    asset.newest_ms = max(asset.newest_ms, event_ms)
+    if asset.level > NONE and event_ms >= asset.episode_from_ms:
+        pane_ms = sizes[0].pane_ms
+        asset.first_ms[event.slot] = min(asset.first_ms[event.slot], event_ms // pane_ms * pane_ms)
+    asset.fresh = True
+    asset.dirty = True
+    asset.quiet = False
+
+
+@jit
+def judge_event(
+    a: int, event_ms: int, now_ms: int, asset: Row, panes: Panes, sizes: Array, rule: Row, ends: Array
+) -> int:
+    """Judge every window that holds the event and is there already, size by size; the highest counts.
+
+    Fills `ends`, sets flags, and returns the rank that the judged size justifies."""
+    rank = NONE
+    for s in range(sizes.shape[0]):
+        size = sizes[s]
+        if now_ms - event_ms > size.grace_ms:
+            ends[s] = LONG_AGO
+            continue
+        pane = event_ms // size.pane_ms
+        count, ends[s] = highest_count(panes.events[a], size, asset.heads[s], pane)
+        if count >= size.flag_events:
+            asset.flagged_ms[s] = now_ms
+        if s == rule.judged:
+            rank, ends[s] = highest_level(a, pane, asset, panes, size, asset.heads[s], rule)
+            justify(asset, rank, now_ms)
+    return rank
+
+
+@jit
+def highest_level(a: int, pane: int, asset: Row, panes: Panes, size: Row, head: int, rule: Row) -> tuple[int, int]:
+    """Highest level of the windows that hold `pane` and are there, and that window: of equal levels the more probable,
+    of equal ones the newest."""
+    best_rank, best_nano, best_end = NONE, -1, pane
+    for end in range(pane, min(pane + TEN - 1, head) + 1):
+        rank, nano = judge_window(a, end, asset, panes, size, head, rule)
+        if rank > best_rank or (rank == best_rank and nano >= best_nano):
+            best_rank, best_nano, best_end = rank, nano, end
+    return best_rank, best_end
+
+
+@jit
+def judge_window(a: int, end: int, asset: Row, panes: Panes, size: Row, head: int, rule: Row) -> tuple[int, int]:
+    """Rank and probability in billionths of the window of the judged size whose newest pane is `end`."""
+    events = window_sum(panes.events[a], size, head, end)
+    before = window_sum(panes.events[a], size, head, end - TEN)
+    micro_usd = window_sum(panes.micro_usd[a], size, head, end)
+    terms = terms_nano(events, before, micro_usd, asset.correlation, rule)
+    nano = probability_nano(terms, boosted(events, before, rule), rule)
+    return level_rank(nano, events, before, rule), nano
+
+
+@jit
+def justify(asset: Row, rank: int, now_ms: int) -> None:
+    """Note that a rank, and so every lower one above NONE, is justified now."""
+    for lower in range(NONE + 1, rank + 1):
+        asset.justified_ms[lower] = now_ms
+
+
+@jit
+def due(asset: Row, rank: int, now_ms: int, rule: Row) -> int:
+    """What an asset is due for after it was judged, as bits."""
+    what = 0
+    if rank > asset.level:
+        what |= RAISE
+    elif asset.level > NONE and asset.fresh and now_ms - asset.alert_ms >= rule.update_interval_ms:
+        what |= UPDATE
+    if not asset.quiet and now_ms - asset.state_ms >= rule.state_interval_ms:
+        what |= STATE
+    return what
+
+
+@jit
+def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None:
+    """Recompute the correlation once a second of T, over the span that ends at the whole second."""
+    second = now_ms // 1_000
+    if asset.correlation_s == second:
+        return
+    asset.correlation_s = second
+    asset.correlation = math.nan
+    if asset.bin_events >= 2 * rule.correlated_events_min:
+        counts = binned(bins, asset, second * 1_000, rule, rule.bin_ms // rule.lag_bin_ms)
+        asset.correlation = mean_pearson(counts, rule.correlated_events_min)
+
+
+@jit
+def judge_tick(
+    now_ms: int, sequence: int, assets: Array, count: int, panes: Panes, bins: Array, sizes: Array, rule: Row,
+    due_of: Array,
+) -> int:  # fmt: skip
+    """Judge the window that ends at T - tick_lag_ms in every asset that is not quiet; returns how many are due.
+
+    Only the judged size is. An asset whose snapshot has seen entry `sequence` is passed over. Fills `due_of`."""
+    judged = rule.judged
+    size = sizes[judged]
+    end = (now_ms - rule.tick_lag_ms) // size.pane_ms - 1
+    n = 0
+    for a in range(count):
+        due_of[a] = 0
+        asset = assets[a]
+        if asset.next_sequence > sequence or (asset.quiet and asset.level == NONE):
+            continue
+        rank = NONE
+        if end - TEN < asset.heads[judged]:
+            refresh_correlation(asset, bins[a], now_ms, rule)
+            rank, _ = judge_window(a, end, asset, panes, size, asset.heads[judged], rule)
+            justify(asset, rank, now_ms)
+        asset.dirty = True
+        due_of[a] = due(asset, rank, now_ms, rule)
+        if due_of[a]:
+            n += 1
+    return n

@@ -1,0 +1,205 @@
+"""How the state of the detector lies in memory: packed arrays, one row an asset, so that one compiled loop folds runs.
+
+Times in ms since 1970 UTC, sums of money in micro-USD. Ranks of levels as in `schemas.words.LEVEL_RANKS`."""
+
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from processors.settings import PANES_A_WINDOW, DetectorSettings, panes_kept
+from schemas.words import EXCHANGES_MAX, LEVELS
+
+Array: TypeAlias = npt.NDArray[Any]
+Row: TypeAlias = Any  # one row of a structured array; fields by attribute in compiled code, by name elsewhere
+
+SIDES: Final = 2  # LONG 0, SHORT 1; cell = exchange slot * SIDES + side
+CELLS: Final = EXCHANGES_MAX * SIDES
+MICRO: Final = 1_000_000  # micro-USD a USD
+NANO: Final = 1_000_000_000  # probability 1
+LONG_AGO: Final = -(1 << 60)
+NEVER: Final = 1 << 60
+
+SIZE: Final = np.dtype(
+    [
+        ("size_ms", np.int64),
+        ("pane_ms", np.int64),
+        ("grace_ms", np.int64),
+        ("panes", np.int64),  # kept in a ring
+        ("base", np.int64),  # of that ring in an asset's row
+        ("flag_events", np.int64),
+    ]
+)
+
+RULES: Final = np.dtype(
+    [
+        ("judged", np.int64),  # index of the size that is judged
+        ("grace_ms_max", np.int64),
+        ("hold_ms", np.int64),
+        ("tick_lag_ms", np.int64),
+        ("update_interval_ms", np.int64),
+        ("state_interval_ms", np.int64),
+        # the score, all in one window of the judged size: full marks, and from where context counts in full
+        ("full_events", np.float64),
+        ("full_rise", np.float64),  # events more than in the window before
+        ("full_micro_usd", np.float64),
+        ("warning_events", np.float64),
+        ("warning_micro_usd", np.float64),
+        ("boost_rise", np.int64),
+        ("boost", np.float64),
+        ("weight_velocity", np.float64),  # weights in billionths
+        ("weight_acceleration", np.float64),
+        ("weight_volume", np.float64),
+        ("weight_correlation", np.float64),
+        ("weight_funding", np.float64),
+        ("weight_open_interest", np.float64),
+        # levels: justified above these, by rank
+        ("level_nano", np.int64, (len(LEVELS),)),
+        ("level_events", np.int64, (len(LEVELS),)),
+        ("critical_rise", np.int64),
+        # correlation
+        ("span_ms", np.int64),
+        ("bin_ms", np.int64),
+        ("lag_bin_ms", np.int64),
+        ("lag_bins_max", np.int64),
+        ("correlated_events_min", np.int64),
+    ]
+)
+
+CLOCK: Final = np.dtype(
+    [
+        ("now_ms", np.int64),  # T: running maximum of append time and ticks
+        ("alarm_ms", np.int64),  # nothing falls due before
+        ("tapes", np.int64, (EXCHANGES_MAX,)),  # completeness last seen of each exchange, its ordinal
+    ]
+)
+
+EVENT: Final = np.dtype(
+    [
+        ("offset", np.int64),
+        ("append_ms", np.int64),
+        ("event_ms", np.int64),
+        ("micro_usd", np.int64),
+        ("asset", np.int64),
+        ("slot", np.int64),
+        ("side", np.int64),
+        ("tape", np.int64),
+        ("backlog", np.bool_),
+        ("seen", np.bool_),  # the asset's snapshot holds it already
+    ]
+)
+
+
+def asset_type(sizes: int) -> np.dtype[Any]:
+    """Row of one asset with `sizes` sizes of window."""
+    return np.dtype(
+        [
+            ("heads", np.int64, (sizes,)),  # newest pane that holds an event
+            ("closes_ms", np.int64, (sizes,)),  # when the oldest open tumbling window is final, or NEVER
+            ("flagged_ms", np.int64, (sizes,)),  # T at which the flag's count was last reached
+            ("newest_ms", np.int64),  # newest event time
+            ("bin_head", np.int64),  # newest bin of the correlation
+            ("bin_events", np.int64),  # in all bins kept
+            ("correlation", np.float64),  # NaN: no data
+            ("correlation_s", np.int64),  # second of T that it stands for
+            ("lag_ms", np.int64),  # LONG_AGO: no data
+            ("lag_s", np.int64),
+            ("lag_leader", np.int64),
+            ("level", np.int64),  # in force
+            ("peak", np.int64),
+            ("justified_ms", np.int64, (len(LEVELS),)),  # T at which a rank was last justified
+            ("episode_ms", np.int64),  # T at which the episode began
+            ("episode_from_ms", np.int64),  # start of the window that raised it
+            ("first_ms", np.int64, (EXCHANGES_MAX,)),  # first event of each exchange since then, or NEVER
+            ("sequence", np.int64),  # of the next alert
+            ("alert_ms", np.int64),  # T of the last alert
+            ("state_ms", np.int64),  # T of the last state
+            ("fresh", np.bool_),  # there were events since the last alert
+            ("quiet", np.bool_),  # the last state said that nothing goes on
+            ("dirty", np.bool_),  # changed since the last snapshot
+            ("next_offset", np.int64),
+            ("next_sequence", np.int64),
+        ]
+    )
+
+
+def new_assets(count: int, sizes: int) -> Array:
+    """Rows of assets without any event."""
+    rows = np.zeros(count, asset_type(sizes))
+    for name in ("heads", "flagged_ms", "newest_ms", "bin_head", "correlation_s", "lag_ms", "lag_s", "justified_ms"):
+        rows[name] = LONG_AGO
+    for name in ("alert_ms", "state_ms", "episode_ms", "episode_from_ms"):
+        rows[name] = LONG_AGO
+    rows["closes_ms"] = rows["first_ms"] = NEVER
+    rows["correlation"] = np.nan
+    rows["level"] = rows["peak"] = 1  # NONE
+    rows["quiet"] = True
+    return rows
+
+
+def sizes_of(settings: DetectorSettings) -> Array:
+    """One SIZE row a size, smallest first."""
+    rows = np.zeros(len(settings.windows), SIZE)
+    base = 0
+    for row, window in zip(rows, settings.windows, strict=True):
+        panes = panes_kept(window)
+        pane_ms = window.size_ms // PANES_A_WINDOW
+        for name, value in zip(
+            SIZE.names or (), (window.size_ms, pane_ms, window.grace_ms, panes, base, window.flag_events), strict=True
+        ):
+            row[name] = value
+        base += panes
+    return rows
+
+
+def rules_of(settings: DetectorSettings) -> Row:
+    """The settings as a RULES row: rates become whole numbers of events in a window of the judged size.
+
+    A count is above a rate exactly when it is above the whole part of rate x size, so no float decides a level."""
+    row = np.zeros(1, RULES)[0]
+    size_s = Fraction(settings.judged_size_ms, 1_000)
+    score, levels, correlation = settings.score, settings.levels, settings.correlation
+    full_rise = _exact(score.acceleration_events_per_s2_critical) * size_s**2
+    critical_rise = _exact(levels.critical_acceleration_events_per_s2) * size_s**2
+    values: dict[str, Any] = {
+        "judged": [window.size_ms for window in settings.windows].index(settings.judged_size_ms),
+        "grace_ms_max": max(window.grace_ms for window in settings.windows),
+        "hold_ms": settings.hold_ms,
+        "tick_lag_ms": settings.tick_lag_ms,
+        "update_interval_ms": settings.update_interval_ms,
+        "state_interval_ms": settings.state_interval_ms,
+        "full_events": float(_exact(score.events_per_s_critical) * size_s),
+        "full_rise": float(full_rise),
+        "full_micro_usd": float(_exact(score.notional_usd_per_s_critical) * size_s * MICRO),
+        "warning_events": float(_exact(score.events_per_s_warning) * size_s),
+        "warning_micro_usd": float(_exact(score.notional_usd_per_s_warning) * size_s * MICRO),
+        "boost_rise": ceil(2 * full_rise),
+        "boost": score.boost,
+        "critical_rise": floor(critical_rise),
+        "span_ms": correlation.span_ms,
+        "bin_ms": correlation.bin_ms,
+        "lag_bin_ms": correlation.lag_bin_ms,
+        "lag_bins_max": correlation.lag_ms_max // correlation.lag_bin_ms,
+        "correlated_events_min": correlation.events_min,
+    }
+    for name in type(score.weights).model_fields:
+        values[f"weight_{name}"] = float(_exact(getattr(score.weights, name)) * NANO)
+    named = ("watch", "alert", "critical", "extreme")
+    values["level_nano"] = [0, 0, *(round(_exact(getattr(levels, f"{name}_probability")) * NANO) for name in named)]
+    values["level_events"] = [
+        0, 0, *(floor(_exact(getattr(levels, f"{name}_events_per_s")) * size_s) for name in named)
+    ]  # fmt: skip
+    for name, value in values.items():
+        row[name] = value
+    return row
+
+
+def bins_kept(settings: DetectorSettings) -> int:
+    """Bins of the lag that are kept: the span, the second that is not over yet, and one."""
+    return (settings.correlation.span_ms + 1_000) // settings.correlation.lag_bin_ms + 1
+
+
+def _exact(number: float) -> Fraction:
+    return Fraction(repr(number))  # 0.1 means a tenth
