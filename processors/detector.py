@@ -2,7 +2,7 @@
 
 The same two logs give the same outputs, byte for byte, however the runs are cut and wherever a snapshot was taken.
 One record is folded in this order: T moves; tumbling windows that became final are closed (by end, size, asset);
-levels whose hold is over fall (by asset); once a second of T a progress record; then the event, its alert, its state."""
+levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
