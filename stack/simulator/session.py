@@ -64,9 +64,11 @@ class Session:
         try:
             async with asyncio.timeout(SEND_S_MAX):
                 await self._socket.send_str(text)
-        except (ConnectionError, TimeoutError):
-            await self.cut(WSCloseCode.POLICY_VIOLATION, "slow consumer")
+        except ConnectionError:
+            self._open = False
             return False
+        except TimeoutError:  # the text is in the socket's buffer, before the close: the client may still read it
+            await self.cut(WSCloseCode.POLICY_VIOLATION, "slow consumer")
         self._show_life("push")
         return True
 

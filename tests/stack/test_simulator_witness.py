@@ -1,0 +1,91 @@
+"""The simulator and the producers were written apart from the same documents: what they say of a frame must agree."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from producers.exchange import LIQUIDATION, ExchangeAdapter
+from producers.exchanges import ADAPTERS
+from producers.instruments import Instrument, Instruments
+from schemas.records import Liquidation
+from stack.simulator import frames
+from stack.simulator.binance import Binance
+from stack.simulator.bybit import Bybit
+from stack.simulator.exchange import Client, Push, Row, SimulatedExchange
+from stack.simulator.okx import Okx
+from stack.simulator.scenarios import liquidations
+
+REAL_FRAMES: Final = Path(os.environ.get("LIQCASCADE_REAL_DATA", "../shared/data")) / "frames"
+NOW_MS: Final = 1_791_565_600_000
+MAKERS: Final = {"binance": Binance, "bybit": Bybit, "okx": Okx}
+
+
+def listed(adapter: ExchangeAdapter, exchange: SimulatedExchange) -> Instruments:
+    """What the producer knows after it has asked the simulator's REST addresses, page by page."""
+    known: list[Instrument] = []
+    for source in adapter.instrument_sources:
+        cursor: str | None = ""
+        while cursor is not None:
+            query = {**source.params, **({source.cursor_param: cursor} if cursor else {})}
+            status, body = exchange.rest(source.path, query, NOW_MS)
+            assert status == 200
+            page = source.decode(json.dumps(body).encode())
+            known, cursor = known + list(page.instruments), page.cursor
+    return Instruments(adapter.exchange, known, adapter.instrument_rule)
+
+
+def channels(adapter: ExchangeAdapter, exchange: SimulatedExchange, known: Instruments) -> set[str]:
+    """What the producer's own requests subscribe to."""
+    client = Client(adapter.path)
+    for request in adapter.subscribe(adapter.topics(known.values())):
+        reply = exchange.answer(request.frame, client)
+        assert len(reply.texts) == request.acks
+        client.channels |= reply.subscribe
+    return client.channels
+
+
+def assert_agree(event: Liquidation, row: Row) -> None:
+    said = (event.exchange, event.instrument, event.asset, event.side, event.event_time_ms)
+    assert said == (row.exchange, row.instrument, row.asset, row.side, row.event_time_ms)
+    assert round(event.notional_usd * 1e6) == row.notional_micro_usd
+    assert math.isclose(event.price, row.price, rel_tol=1e-12)
+    assert math.isclose(event.quantity, row.quantity, rel_tol=1e-12)
+
+
+def assert_pushes_agree(exchange: SimulatedExchange, pushes: list[Push]) -> int:
+    adapter = next(adapter for adapter in ADAPTERS.values() if adapter.exchange == exchange.name)
+    known = listed(adapter, exchange)
+    client = Client(adapter.path, channels(adapter, exchange, known))
+    identifiers: set[str] = set()
+    for push in pushes:
+        (text,) = exchange.texts(push, client)
+        events = adapter.decoders[LIQUIDATION](text.encode(), received_time_us=NOW_MS * 1000, instruments=known)
+        assert len(events) == len(push.rows)
+        for event, row in zip(events, push.rows, strict=True):
+            assert_agree(event, row)
+        identifiers |= {event.event_id for event in events}
+    assert len(identifiers) == sum(len(push.rows) for push in pushes), "each row is an event of its own"
+    return len(identifiers)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_both_read_every_frame_of_a_cascade_alike(name: str) -> None:
+    exchange, pushes = MAKERS[name](), []
+    for liquidation in liquidations("cascade", seed=7):
+        if liquidation.exchange == name:
+            pushes += exchange.due(NOW_MS + liquidation.at_ms)
+            exchange.collect(liquidation, NOW_MS + liquidation.at_ms)
+    pushes += exchange.due(NOW_MS + 62_000)
+    assert assert_pushes_agree(exchange, pushes) > 250
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_both_read_captured_frames_alike(name: str) -> None:
+    if not REAL_FRAMES.is_dir():
+        pytest.skip(f"no captured frames at {REAL_FRAMES}; set LIQCASCADE_REAL_DATA to the folder that holds them")
+    exchange = MAKERS[name]()
+    assert assert_pushes_agree(exchange, frames.load(REAL_FRAMES, [exchange])[name]) >= 5
