@@ -73,6 +73,7 @@ def _spawn(spec: dict[str, Any]) -> int:
         log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.chdir(os.path.dirname(spec["log"]))
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
             signal.signal(ignored, signal.SIG_DFL)
         _become(spec)

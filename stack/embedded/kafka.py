@@ -1,4 +1,6 @@
-"""Apache Kafka in KRaft mode: broker and controller in one process, on loopback, one copy of everything."""
+"""Apache Kafka in KRaft mode: broker and controller in one process, on loopback, one copy of everything.
+
+Paths in its settings are relative to its folder: commas, colons and letters beyond ASCII would mean something there."""
 
 import base64
 import secrets
@@ -19,6 +21,7 @@ from stack.embedded.server import Server, base_environment
 
 CLIENT_S_MAX = 5.0
 SCRAM_ITERATIONS = 4096
+KEY_FILE = "broker.pem"
 JVM_OPTIONS = (
     "-Xmx512m",
     "-XX:+UseSerialGC",  # one core's worth of collector: smallest and quickest to start
@@ -72,37 +75,34 @@ class KafkaServer(Server):
         assert self._security is not None, "the broker was made without security"
         return f"{ports.HOST}:{self.ports['secure']}"
 
-    @property
-    def _logs(self) -> Path:
-        return self.folder / "data"
-
     def _prepare(self) -> None:
         self._jars = downloads.kafka_jars(downloads.cache_folder(), abandoned=self._stopping.is_set)
         with file_errors("writing Kafka's settings", self.folder):
             shutil.rmtree(self.folder / "tmp", ignore_errors=True)  # native codecs that a killed broker left
             (self.folder / "tmp").mkdir()
             (self.folder / "log4j2.properties").write_text(LOG4J)
-            if not self._logs.exists():
+            if self._security is not None:
+                shutil.copy(self._security.key_and_certificates, self.folder / KEY_FILE)
+                (self.folder / KEY_FILE).chmod(0o600)
+            if not (self.folder / "data").exists():
                 self._format()
-            self._write_properties(self._logs)
+            self._write_properties("data")
 
     def _format(self) -> None:
         """Make the storage under another name first: a format that was cut short is never taken for whole."""
-        new = self.folder / "data.part"
-        shutil.rmtree(new, ignore_errors=True)
-        properties = self._write_properties(new)
+        shutil.rmtree(self.folder / "data.part", ignore_errors=True)
+        self._write_properties("data.part")
         cluster_id = "C" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
-        arguments = ["format", "--config", str(properties), "--cluster-id", cluster_id]
+        arguments = ["format", "--config", "server.properties", "--cluster-id", cluster_id]
         self._run_once("formatting Kafka's storage", self._java("kafka.tools.StorageTool", *arguments))
-        new.replace(self._logs)
+        (self.folder / "data.part").replace(self.folder / "data")
 
-    def _write_properties(self, logs: Path) -> Path:
-        path = self.folder / "server.properties"
+    def _write_properties(self, logs: str) -> None:
         listeners = {"PLAINTEXT": self.ports["broker"], "CONTROLLER": self.ports["controller"]}
         if self._security is not None:
             listeners["SECURE"] = self.ports["secure"]
         settings = SETTINGS | {
-            "log.dirs": str(logs),
+            "log.dirs": logs,
             "controller.quorum.voters": f"1@{ports.HOST}:{self.ports['controller']}",
             "listeners": ",".join(f"{name}://{ports.HOST}:{port}" for name, port in listeners.items()),
             "advertised.listeners": ",".join(
@@ -110,22 +110,22 @@ class KafkaServer(Server):
             ),
         }
         if self._security is not None:
-            settings |= SECURE_SETTINGS | {"ssl.keystore.location": str(self._security.key_and_certificates)}
-        path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        return path
+            settings |= SECURE_SETTINGS
+        text = "".join(f"{key}={value}\n" for key, value in settings.items())
+        (self.folder / "server.properties").write_text(text)
 
     def _java(self, main: str, *arguments: str) -> Spec:
         options = [
             *JVM_OPTIONS,
-            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
-            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "-Djava.io.tmpdir=tmp",
+            "-Dlog4j2.configurationFile=log4j2.properties",
             "-cp",
             ":".join(str(jar) for jar in self._jars),
         ]
         return Spec([str(downloads.java()), *options, main, *arguments], self.log, base_environment())
 
     def _spec(self) -> Spec:
-        return self._java("kafka.Kafka", str(self.folder / "server.properties"))
+        return self._java("kafka.Kafka", "server.properties")
 
     def _answers(self) -> bool:
         client = AdminClient({"bootstrap.servers": self.url, "log_level": 0})
@@ -155,12 +155,13 @@ class KafkaServer(Server):
         )
 
     def _cluster_id(self) -> str:
-        with file_errors("reading Kafka's storage", self._logs):
-            lines = (self._logs / "meta.properties").read_text().splitlines()
+        file = self.folder / "data" / "meta.properties"
+        with file_errors("reading Kafka's storage", file.parent):
+            lines = file.read_text().splitlines()
         for line in lines:
             if line.startswith("cluster.id="):
                 return line.partition("=")[2]
-        raise StackError(f"starting kafka: {self._logs / 'meta.properties'} names no cluster; choose another folder")
+        raise StackError(f"starting kafka: {file} names no cluster; choose another folder")
 
 
 def _add_user(client: AdminClient, security: Security) -> None:
@@ -207,4 +208,5 @@ SECURE_SETTINGS = {
         "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     ),
     "ssl.keystore.type": "PEM",
+    "ssl.keystore.location": KEY_FILE,
 }

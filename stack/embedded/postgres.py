@@ -103,7 +103,8 @@ class PostgresServer(Server):
     def _tool(self, name: str, *arguments: str) -> Spec:
         assert self.installation is not None
         binary = str(self.installation.folder / name)
-        return Spec([binary, *arguments], self.log, base_environment(), self._identity, signal.SIGQUIT)
+        environment = base_environment() | {"LC_ALL": "C"}
+        return Spec([binary, *arguments], self.log, environment, self._identity, signal.SIGQUIT)
 
     def _spec(self) -> Spec:
         assert self.installation is not None

@@ -34,7 +34,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to run. `argv[0]` is a path; `end_signal` is what the guard sends first when the owner has ended."""
+    """What to run, in the folder of `log`. `argv[0]` is an absolute path; `end_signal` is what the guard sends first
+    when the owner has ended."""
 
     argv: Sequence[str]
     log: Path
@@ -59,6 +60,7 @@ class GuardedProcess:
             "hold": list(hold),
         }
         self._spec = spec
+        self._log_start = spec.log.stat().st_size if spec.log.exists() else 0
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), json.dumps(payload)],
             stdin=subprocess.PIPE,
@@ -71,7 +73,7 @@ class GuardedProcess:
             answer = line.readline()
         if not answer:
             self.close()
-            raise StackError(f"starting {spec.argv[0]}: its guard ended at once; {last_lines(spec.log)}")
+            raise StackError(f"starting {spec.argv[0]}: its guard ended at once; {self.last_lines()}")
         self.pid = int(answer)
 
     @property
@@ -83,6 +85,10 @@ class GuardedProcess:
     def exit_code(self) -> int | None:
         """As a shell gives it (128 + n for signal n); None while it runs."""
         return self._guard.poll()
+
+    def last_lines(self) -> str:
+        """The last lines that it wrote to its log, for an error message."""
+        return last_lines(self._spec.log, self._log_start)
 
     def signal(self, number: int) -> None:
         """Send a signal to the server's main process; nothing happens when it has ended."""
@@ -139,15 +145,15 @@ def _tells(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith(("at ", "... "))
 
 
-def last_lines(log: Path) -> str:
-    """The last lines of a server's log, for an error message."""
+def last_lines(log: Path, start: int = 0) -> str:
+    """The last lines of a log from position `start` on, for an error message."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LOG_TAIL_BYTES_MAX))
+            file.seek(max(start, size - LOG_TAIL_BYTES_MAX))
             lines = [line for line in file.read().decode(errors="replace").splitlines() if _tells(line)]
     except OSError:
         lines = []
     if not lines:
-        return f"its log {log} is empty"
+        return f"it wrote nothing to its log {log}"
     return f"the last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines[-LOG_LINES_IN_ERROR_MAX:])

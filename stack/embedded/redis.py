@@ -49,7 +49,7 @@ class RedisServer(Server):
         options = {
             "bind": ports.HOST,
             "port": str(self.port),
-            "dir": str(self.folder),
+            "dir": ".",
             "appendonly": "yes",
             "save": "",
             "daemonize": "no",

@@ -13,7 +13,7 @@ from typing import ClassVar
 from schemas.errors import StackError
 from stack.embedded import ports
 from stack.embedded.folder import DataFolder, file_errors
-from stack.embedded.process import POLL_S, GuardedProcess, Spec, last_lines
+from stack.embedded.process import POLL_S, GuardedProcess, Spec
 
 # Kafka needs 4 s on two idle cores and recovers its log after a crash; ten times that is a machine under heavy load.
 START_S_MAX = 60.0
@@ -146,10 +146,10 @@ class Server(ABC):
                 raise StackError(f"starting {self.name}: given up, since it was stopped meanwhile")
             if process.wait(POLL_S):
                 raise StackError(
-                    f"starting {self.name}: it ended with code {process.exit_code}; {last_lines(self.log)}"
+                    f"starting {self.name}: it ended with code {process.exit_code}; {process.last_lines()}"
                 )
             if time.monotonic() > deadline:
-                raise StackError(f"starting {self.name}: no answer within {START_S_MAX:.0f} s; {last_lines(self.log)}")
+                raise StackError(f"starting {self.name}: no answer within {START_S_MAX:.0f} s; {process.last_lines()}")
 
     def _run_once(self, doing: str, spec: Spec) -> None:
         """Run a tool of the server to its end. Raises StackError with the last lines of its output."""
@@ -158,7 +158,7 @@ class Server(ABC):
         process.close()
         if not ended or process.exit_code != 0:
             why = f"code {process.exit_code}" if ended else "it was given up or took over 60 s"
-            raise StackError(f"{doing} in {self.folder}: {why}; {last_lines(spec.log)}")
+            raise StackError(f"{doing} in {self.folder}: {why}; {process.last_lines()}")
 
 
 def _listens(port: int) -> bool:

@@ -35,8 +35,8 @@ DEADLINE_S = 30.0
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[EmbeddedStack]:
-    """A stack of this module's own, for crashes."""
-    folder = Path(tempfile.mkdtemp(prefix="liqcascade-servers-"))
+    """A stack of this module's own, for crashes, in a folder whose name needs care."""
+    folder = Path(tempfile.mkdtemp(prefix="liqcascade servers: 清算, ü=#%"))
     folder.chmod(0o755)
     with EmbeddedStack(folder) as one:
         yield one
@@ -115,6 +115,7 @@ def test_data_and_url_outlive_a_stop_and_a_crash(server: Server) -> None:
     assert read(server)[-2:] == ["1", "2"]
 
 
+@pytest.mark.parametrize("server", ["postgres", "redis"], indirect=True)
 def test_heals_what_ended_by_itself_only(stack: EmbeddedStack, server: Server) -> None:
     url, pid = server.url, server.pid
     assert pid is not None
@@ -275,19 +276,6 @@ def test_postgres_runs_in_a_folder_closed_to_other_accounts(tmp_path: Path) -> N
     folder.release()
 
 
-@pytest.mark.parametrize("kind", [KafkaServer, PostgresServer])
-def test_half_made_data_is_made_again(data: DataFolder, kind: type[Server]) -> None:
-    server = kind(data)
-    part = server.folder / "data.part"
-    part.mkdir(parents=True)
-    (part / "half").write_text("half")
-    server.start()
-    write(server, "1")
-    assert read(server) == ["1"]
-    assert not part.exists()
-    server.stop()
-
-
 def test_the_last_port_taken_by_others_gives_another(data: DataFolder) -> None:
     server = RedisServer(data)
     server.start()
@@ -305,18 +293,26 @@ def test_the_last_port_taken_by_others_gives_another(data: DataFolder) -> None:
         anew.stop()
 
 
-def test_damaged_data_is_told_with_the_servers_own_words(data: DataFolder) -> None:
-    cases: list[tuple[Server, str, str]] = [
-        (KafkaServer(data), "data/meta.properties", "node ID not found"),
-        (PostgresServer(data), "data/global/pg_control", "pg_control"),
-    ]
-    for server, file, words in cases:
+@pytest.mark.parametrize(
+    ("kind", "file", "words"),
+    [(KafkaServer, "meta.properties", "node ID not found"), (PostgresServer, "global/pg_control", "pg_control")],
+)
+def test_half_made_data_is_made_again_and_damaged_data_told(
+    data: DataFolder, kind: type[Server], file: str, words: str
+) -> None:
+    server = kind(data)
+    part = server.folder / "data.part"
+    part.mkdir(parents=True)
+    (part / "half").write_text("half")
+    server.start()
+    write(server, "1")
+    assert read(server) == ["1"]
+    assert not part.exists()
+    server.stop()
+    (server.folder / "data" / file).write_text("damaged\n")
+    with pytest.raises(StackError, match=rf"(?s)starting {server.name}: it ended with code [0-9]+; .*{words}"):
         server.start()
-        server.stop()
-        (server.folder / file).write_text("damaged\n")
-        with pytest.raises(StackError, match=rf"(?s)starting {server.name}: .*{words}"):
-            server.start()
-        assert not server.alive
+    assert not server.alive
 
 
 def test_postgres_of_another_version_is_told(data: DataFolder) -> None:
