@@ -4,7 +4,7 @@ Pure: no Kafka, no clock. The live host and a replay both go through here, so bo
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from schemas.records import JournalEntry
@@ -19,19 +19,21 @@ class HasOffset(Protocol):
 
 
 T = TypeVar("T", bound=HasOffset)
+R = TypeVar("R")
 
 
 class Journal:
     """Reads the entries of one partition in the order of the topic and keeps those that count.
 
     An owner that was replaced may still have written: an entry with a lower epoch after a higher one is void, and so
-    is one whose sequence or position stands before that of the last entry that counted."""
+    is one whose sequence or position stands before that of the last entry that counted. It may begin behind a state:
+    with the state's epoch, next sequence and next offset."""
 
-    def __init__(self, *, next_sequence: int = 0, position: int = 0) -> None:
+    def __init__(self, *, epoch: int = 0, next_sequence: int = 0, next_offset: int = 0) -> None:
         self.entries: list[JournalEntry] = []
-        self.epoch = 0
+        self.epoch = epoch
         self.next_sequence = next_sequence
-        self._after_offset = position - 1
+        self._after_offset = next_offset - 1
 
     def read(self, entry: JournalEntry) -> bool:
         """Take the next entry of the topic; True when it counts and is new."""
@@ -79,6 +81,21 @@ def merged(run: Sequence[T], pending: deque[JournalEntry]) -> Iterator[Sequence[
         start = end
     if start < len(run):
         yield run[start:]
+
+
+def replay(
+    fold: Callable[[Sequence[T]], list[R]],
+    apply: Callable[[JournalEntry], list[R]],
+    runs: Iterable[Sequence[T]],
+    entries: Iterable[JournalEntry],
+) -> Iterator[R]:
+    """What a detector's `fold` and `apply` give over both logs: the liquidations in runs, and all of the journal."""
+    pending = deque(effective(entries))
+    for run in runs:
+        for part in merged(run, pending):
+            yield from apply(part) if isinstance(part, JournalEntry) else fold(part)
+    for entry in pending:
+        yield from apply(entry)
 
 
 def _offset(record: HasOffset) -> int:

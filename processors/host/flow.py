@@ -7,86 +7,27 @@ Any delivery that fails ends the flow: the host starts the partition again from 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
 
 from processors.detector import Delivered, Output
 from processors.host import metrics
+from processors.host.fold import Consumed, Fold
+from processors.host.outbox import Outbox, Outgoing
 from processors.host.places import EPOCH_HEADER, PLACES_HEADER, letter_id
 from processors.host.publisher import Publisher, Report
 from processors.host.recovery import Recovered
 from processors.journal import merged
 from schemas.codec import Codec
-from schemas.errors import SchemaError
-from schemas.records import DetectorSnapshot, JournalContext, JournalEntry, Liquidation
-from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, Topic, TopicNames
+from schemas.errors import LiqcascadeError, RecordRefused, SchemaError
+from schemas.records import JournalContext, JournalEntry, Liquidation
+from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TopicNames
 from schemas.words import JournalKind
 
 HELD_MAX: Final = 20_000  # outputs that wait for the broker: 40 runs of 500 in which every event gives one
 log = structlog.get_logger(__name__)
-
-
-class Consumed(Protocol):
-    """One record of the log, as the group's consumer or a `LogReader` gives it."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in the partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Append time, ms."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The value, as encoded."""
-
-
-class Fold(Protocol):
-    """What a flow needs of the detector."""
-
-    wants_ticks: bool
-    log_time_ms: int
-    next_offset: int
-    next_sequence: int
-
-    def fold(self, run: Sequence[Delivered]) -> list[Output]:
-        """Fold liquidations."""
-
-    def apply(self, entry: JournalEntry) -> list[Output]:
-        """Apply a journal entry."""
-
-    def snapshot(self) -> list[DetectorSnapshot]:
-        """What changed since the last call, last the partition's own row."""
-
-
-@dataclass(slots=True)
-class Unconfirmed:
-    """Counts the records between two captures of the state that the broker has not confirmed."""
-
-    count: int = 0
-    when_none: Callable[[], None] | None = None
-
-    def confirm(self) -> None:
-        """One record is confirmed."""
-        self.count -= 1
-        assert self.count >= 0
-        if not self.count and self.when_none is not None:
-            self.when_none()
-
-
-@dataclass(slots=True)
-class Outgoing:
-    """One record on its way; `topic` None is a journal entry that is on its way already (a barrier)."""
-
-    topic: Topic | None
-    unconfirmed: Unconfirmed
-    key: bytes = b""
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-    confirmed: bool = False
 
 
 @dataclass(slots=True)
@@ -127,8 +68,7 @@ class Flow:
         self._catch_up_to = recovered.end  # a former owner was at most here
         self._places, self._places_now = recovered.places, dict(recovered.ends)
         self._journal_end = recovered.ends[JOURNAL.name]
-        self._outbox: deque[Outgoing] = deque()
-        self._unconfirmed = Unconfirmed()
+        self._outbox = Outbox(self._send)
         self._snapshot: Snapshot | None = None
         self._covered = (-1, -1)
         self._apply_due()
@@ -181,14 +121,8 @@ class Flow:
 
     def pump(self) -> None:
         """Send what may be sent, in order."""
-        while self._outbox and not self.closed:
-            head = self._outbox[0]
-            if head.topic is None:
-                if not head.confirmed:
-                    return
-            elif not self._send(head):
-                return
-            self._outbox.popleft()
+        if not self.closed:
+            self._outbox.pump()
 
     def capture(self) -> bool:
         """Take the state as it is now, to be written once all that it knows of is confirmed; False when the last one
@@ -207,21 +141,13 @@ class Flow:
         for row in self._detector.snapshot():
             key = row.asset.encode() or f"partition/{self.partition}".encode()
             snapshot.rows.append((key, self._codec.encode(SNAPSHOTS, row), headers))
-        known, self._unconfirmed = self._unconfirmed, Unconfirmed()
 
         def ready() -> None:
             snapshot.ready = True
             self.write()
 
-        known.when_none = ready
-        if not known.count:
-            ready()
+        self._outbox.when_confirmed(ready)
         return True
-
-    @property
-    def capturing(self) -> bool:
-        """Whether a captured state is on its way."""
-        return self._snapshot is not None
 
     @property
     def settled(self) -> bool:
@@ -245,6 +171,7 @@ class Flow:
     def close(self) -> None:
         """Publish nothing from now on."""
         self.closed = True
+        self._outbox.clear()
 
     def _fold(self, run: Sequence[Consumed]) -> None:
         delivered = []
@@ -255,9 +182,22 @@ class Flow:
                 self._refuse(record, exc)
             else:
                 delivered.append(Delivered(record.offset, record.timestamp, liquidation))
-        metrics.EVENTS.inc(len(delivered))
         if delivered:
-            self._emit(self._detector.fold(delivered))
+            self._fold_decoded(delivered, run)
+
+    def _fold_decoded(self, delivered: Sequence[Delivered], run: Sequence[Consumed]) -> None:
+        try:
+            outputs = self._detector.fold(delivered)
+        except RecordRefused as exc:  # one of them: nothing was folded
+            if len(delivered) == 1:
+                self._refuse(next(record for record in run if record.offset == delivered[0].offset), exc)
+                return
+            half = len(delivered) // 2
+            self._fold_decoded(delivered[:half], run)
+            self._fold_decoded(delivered[half:], run)
+            return
+        metrics.EVENTS.inc(len(delivered))
+        self._emit(outputs)
 
     def _apply_due(self) -> None:
         while self._pending and self._pending[0].after_offset < self.position:
@@ -269,10 +209,10 @@ class Flow:
                 self._published.discard(output.id)
                 metrics.SUPPRESSED.inc()
                 continue
-            self._queue(output.topic, output.key.encode(), self._codec.encode(output.topic, output.record))
+            self._outbox.put(output.topic, output.key.encode(), self._codec.encode(output.topic, output.record))
         self.pump()
 
-    def _refuse(self, record: Consumed, why: SchemaError) -> None:
+    def _refuse(self, record: Consumed, why: LiqcascadeError) -> None:
         metrics.REFUSED.inc()
         source = self._names.of(LIQUIDATIONS)
         log.warning("liquidation refused", partition=self.partition, offset=record.offset, reason=str(why))
@@ -285,11 +225,7 @@ class Flow:
             ("partition", str(self.partition).encode()),
             ("offset", str(record.offset).encode()),
         )
-        self._queue(DEAD_LETTERS, source.encode(), record.value, headers)
-
-    def _queue(self, topic: Topic, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
-        self._unconfirmed.count += 1
-        self._outbox.append(Outgoing(topic, self._unconfirmed, key, value, headers))
+        self._outbox.put(DEAD_LETTERS, source.encode(), record.value, headers)
 
     def _send(self, outgoing: Outgoing) -> bool:
         topic = outgoing.topic
@@ -298,7 +234,7 @@ class Flow:
         def report(report: Report) -> None:
             if self._reported(report, topic.name):
                 self._places_now[topic.name] = report.offset + 1
-                outgoing.unconfirmed.confirm()
+                self._outbox.confirm(outgoing)
 
         partition = self.partition if topic.by_asset else 0
         name = self._names.of(topic)
@@ -311,9 +247,9 @@ class Flow:
     def _journal(
         self, kind: JournalKind, *, append_time_ms: int | None = None, context: JournalContext | None = None
     ) -> bool:
-        assert not self.replaying, "a replay lets nothing new in"
         if self.closed:
             return True
+        assert not self.replaying, "a replay lets nothing new in"
         entry = JournalEntry(
             partition=self.partition,
             epoch=self._epoch,
@@ -323,7 +259,6 @@ class Flow:
             append_time_ms=append_time_ms,
             context=context,
         )
-        barrier = Outgoing(None, self._unconfirmed)
 
         def report(report: Report) -> None:
             if not self._reported(report, JOURNAL.name):
@@ -333,16 +268,14 @@ class Flow:
                 return
             self._journal_end += 1
             self._places_now[JOURNAL.name] = self._journal_end
-            barrier.confirmed = True
-            barrier.unconfirmed.confirm()
+            self._outbox.confirm(barrier)
             self.pump()
 
         key, value = str(self.partition).encode(), self._codec.encode(JOURNAL, entry)
         if not self._publisher.send(self._names.of(JOURNAL), self.partition, key, value, report):
             return False
         self.unreported += 1
-        self._unconfirmed.count += 1
-        self._outbox.append(barrier)
+        barrier = self._outbox.put_barrier()
         metrics.JOURNALED.labels(kind.value).inc()
         self._emit(self._detector.apply(entry))
         return True

@@ -15,7 +15,9 @@ from typing import Final
 import structlog
 
 from processors.host import metrics
-from processors.host.flow import HELD_MAX, Consumed, Flow, Fold
+from processors.host.context import read_context
+from processors.host.flow import HELD_MAX, Flow
+from processors.host.fold import Consumed, Fold
 from processors.host.log import LogReader
 from processors.host.publisher import Publisher
 from processors.host.recovery import Recovered, recover
@@ -24,13 +26,14 @@ from runtime.kafka import topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, LiqcascadeError
-from schemas.records import DetectorSnapshot, JournalContext
+from schemas.records import JournalContext
 from schemas.topics import LIQUIDATIONS
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
 CLOSE_S_MAX: Final = 4.0  # of the 5 s in which a worker ends
 BACKOFF_S_MIN: Final = 1.0  # a worker that was replaced has learned so by then
 BACKOFF_S_MAX: Final = 30.0
+CONTEXT_MAX: Final = 1_000  # 100 exchanges with 10 channels
 WATCH_S: Final = 5.0
 BEAT_S_MAX: Final = 10.0  # 50 ticks: a loop that did not come round in this time hangs
 REPORT_S_MAX: Final = 600.0  # twice what the producer gives a record
@@ -38,25 +41,18 @@ POLL_S: Final = 0.005
 log = structlog.get_logger(__name__)
 
 
-class RestorableFold(Fold):
-    """A detector that can be given its state back."""
-
-    def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
-        """State of a partition."""
-
-
 class Host:
     """`start()`, then `assign()` and `revoke()` as the group says, `deliver()` for every run, `stop()`.
 
-    `on_covered(partition, offset)`: that offset may be committed. `high_watermark(partition)`: the end of the log as the
-    group's consumer knows it, None when it does not. `failed` becomes the error that ends the worker."""
+    `on_covered(partition, offset)`: that offset may be committed. `high_watermark(partition)`: the end of the log as
+    the group's consumer knows it, None when it does not. `failed` becomes the error that ends the worker."""
 
     def __init__(
         self,
         kafka: KafkaSettings,
         settings: HostSettings,
         *,
-        detector: Callable[[int], RestorableFold],
+        detector: Callable[[int], Fold],
         high_watermark: Callable[[int], int | None],
         on_covered: Callable[[int, int], None],
     ) -> None:
@@ -69,6 +65,7 @@ class Host:
         self._troubles: dict[int, str] = {}  # partition -> why it is not folding
         self._handed_in: dict[int, int] = {}  # partition -> offset behind the last record handed in
         self._tasks: dict[int, asyncio.Task[None]] = {}  # one a partition: it recovers or catches up
+        self._context: dict[bytes, JournalContext] = {}  # the latest of each key
         self._backoff_s: dict[int, float] = {}
         self._services: list[asyncio.Task[None]] = []
         self._ending = threading.Event()
@@ -81,8 +78,9 @@ class Host:
     def start(self) -> None:
         """Start the producer and the timers."""
         self._publisher.start()
-        timers = self._tick_all, self._capture_all, self._watch_all
-        self._services = [asyncio.create_task(timer(), name=timer.__name__) for timer in timers]
+        context = read_context(self._kafka, self.let_in, ending=self._ending)
+        timers = self._tick_all(), self._capture_all(), self._watch_all(), context
+        self._services = [asyncio.create_task(timer) for timer in timers]
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Take partitions over; returns at once."""
@@ -146,10 +144,13 @@ class Host:
             await self._room.wait()
 
     def let_in(self, context: JournalContext) -> None:
-        """Let a record of another topic into every partition that is not replaying."""
+        """Let a record of another topic into every partition, now or as soon as it has caught up."""
+        self._context.pop(context.key, None)
+        self._context[context.key] = context
+        if len(self._context) > CONTEXT_MAX:
+            del self._context[next(iter(self._context))]
         for partition, flow in list(self._flows.items()):
-            idle = partition in self._owned and partition not in self._tasks and not flow.replaying
-            if idle and not flow.let_in(context):
+            if partition in self._owned and partition not in self._tasks and not flow.let_in(context):
                 log.warning("context passed over: the producer is full", partition=partition, topic=context.topic)
 
     def troubles(self) -> dict[str, str]:
@@ -247,6 +248,8 @@ class Host:
             del self._tasks[partition]
             self._troubles.pop(partition, None)
             self._backoff_s.pop(partition, None)
+            for context in self._context.values():
+                flow.let_in(context)
 
     async def _read_on(self, flow: Flow) -> None:
         name, partition = self._names.of(LIQUIDATIONS), flow.partition

@@ -34,13 +34,18 @@ class LogRecord(NamedTuple):
 class LogReader:
     """A consumer without a group, assigned to partitions from given offsets.
 
-    An offset before the first one that is kept begins there. Every method raises BrokerUnavailable; `ending` makes
-    `read` do so soon."""
+    An offset before the first one that is kept begins there. Every method raises BrokerUnavailable: `read` after
+    `idle_s_max` (None: never) without anything new, and soon when `ending` is set."""
 
     def __init__(
-        self, settings: KafkaSettings, starts: Mapping[tuple[str, int], int], *, ending: threading.Event
+        self,
+        settings: KafkaSettings,
+        starts: Mapping[tuple[str, int], int],
+        *,
+        ending: threading.Event,
+        idle_s_max: float | None = READ_IDLE_S_MAX,
     ) -> None:
-        self._servers, self._ending = settings.bootstrap_servers, ending
+        self._servers, self._ending, self._idle_s_max = settings.bootstrap_servers, ending, idle_s_max
         self._consumer = Consumer(
             confluent_config(
                 settings,
@@ -73,9 +78,9 @@ class LogReader:
                 self._ended.add(place)
             elif error.code() not in PASSING:
                 raise BrokerUnavailable(f"reading {place[0]}/{place[1]} at {self._servers}: {error.str()}")
-        if time.monotonic() - self._moved_s > READ_IDLE_S_MAX:
+        if self._idle_s_max is not None and time.monotonic() - self._moved_s > self._idle_s_max:
             raise BrokerUnavailable(
-                f"reading {len(self._starts)} partitions at {self._servers}: nothing came for {READ_IDLE_S_MAX:.0f} s; "
+                f"reading {len(self._starts)} partitions at {self._servers}: nothing for {self._idle_s_max:.0f} s; "
                 "is the broker up, and do the topics have leaders?"
             )
         return records

@@ -105,8 +105,11 @@ def _read_journal(
     journals = {}
     for partition, one in found.items():
         own = next((row for row in one.rows if not row.asset), None)
-        journals[partition] = Journal(next_sequence=own.next_sequence if own else 0, position=one.position)
-        journals[partition].epoch = one.epoch - 1
+        journals[partition] = (
+            Journal(epoch=one.epoch - 1, next_sequence=own.next_sequence, next_offset=own.next_offset)
+            if own is not None
+            else Journal()
+        )
     starts = {(name, partition): one.places.get(JOURNAL.name, 0) for partition, one in found.items()}
     with LogReader(settings, starts, ending=ending) as reader:
         for record in reader.to_end():
@@ -137,14 +140,13 @@ def _opened(journal: Journal, one: Recovered) -> bool:
 
 
 def _opening(partition: int, journal: Journal) -> JournalEntry:
-    """An entry that only names the new epoch: a tick at 0 moves no clock, because log time never goes back."""
+    """An entry that names the new epoch and nothing else: a tick that lets no time in."""
     return JournalEntry(
         partition=partition,
         epoch=journal.epoch + 1,
         sequence=journal.next_sequence,
         after_offset=journal.after_offset,
         kind=JournalKind.TICK,
-        append_time_ms=0,
     )
 
 
