@@ -1,7 +1,8 @@
 """Runs one server and takes it down when the owner ends, in whatever way. Executed as a file, imports nothing of ours.
 
-`python -I -S guard.py SPEC`, where SPEC is the JSON of `process.Spec`. Standard input is a pipe that the owner holds
-and never writes to: its end is the owner's end, kill -9 included. Standard output gets one line: the process id.
+`python -I -S guard.py LOG`. Standard input is a pipe: the owner writes one line, `process.Spec` as JSON, and then holds
+it; its end is the owner's end, kill -9 included. Standard output gets one line: the process id. LOG tells people which
+server a guard in their list of processes is for.
 
 Three lines of defence: the pipe; the parent's id, once a second (a fork of the owner may still hold the pipe);
 and, should the guard itself be killed, the kernel's parent-death signal on the server (Linux).
@@ -129,6 +130,17 @@ def run(spec: dict[str, Any]) -> int:
             return code if code >= 0 else 128 - code
 
 
+def _read_spec() -> Any:
+    """Byte by byte, so that nothing behind the line is taken from the pipe."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            sys.exit(EXEC_FAILED)  # the owner ended first
+        line += byte
+    return json.loads(line)
+
+
 def _probe() -> int:
     try:
         enter_user_namespace()
@@ -138,4 +150,4 @@ def _probe() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_probe() if sys.argv[1] == "probe" else run(json.loads(sys.argv[1])))
+    sys.exit(_probe() if sys.argv[1] == "probe" else run(_read_spec()))

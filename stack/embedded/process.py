@@ -62,13 +62,17 @@ class GuardedProcess:
         self._spec = spec
         self._log_start = spec.log.stat().st_size if spec.log.exists() else 0
         self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), json.dumps(payload)],
+            [sys.executable, "-I", "-S", str(GUARD), str(spec.log)],
+            bufsize=0,  # a guard that has ended leaves nothing here to be flushed
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=tuple(hold),
             start_new_session=True,
         )
+        assert self._guard.stdin is not None
         assert self._guard.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._guard.stdin.write(json.dumps(payload).encode() + b"\n")
         with self._guard.stdout as line:
             answer = line.readline()
         if not answer:
