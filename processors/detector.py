@@ -6,16 +6,15 @@ levels whose hold is over fall (by asset); once a second of T a progress record;
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
 
 from processors.cascade import episode
-from processors.cascade.confidence import confidence
+from processors.cascade.coverage import NOT_SEEN, Coverage
 from processors.cascade.level import NONE
-from processors.metrics.correlation_lag import lag_bins
-from processors.metrics.leading_exchange import leading_exchange
 from processors.records import Position, View, aggregate_of, alert_of, progress_of, state_of
 from processors.settings import DetectorSettings
 from processors.snapshots import (
@@ -28,7 +27,7 @@ from processors.snapshots import (
     read_partition,
     write_asset,
 )
-from processors.windows.figures import Figures, figures_of
+from processors.windows.figures import figures_of
 from processors.windows.kernel import (
     ASSET_IS_DUE,
     CLOCK_IS_DUE,
@@ -39,17 +38,15 @@ from processors.windows.kernel import (
     UPDATE,
     fold_run,
     judge_tick,
-    refresh_correlation,
 )
 from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, rules_of
-from processors.windows.panes import binned, count_due, first_times, take_due
-from processors.windows.store import TAPES, Delivered, Store, pack
+from processors.windows.panes import count_due, first_times, take_due
+from processors.windows.store import Delivered, Store, pack
 from schemas.codec import Codec
 from schemas.errors import SchemaError
 from schemas.records import (
     CascadeAlert,
     DetectorSnapshot,
-    ExchangeCoverage,
     FeedHealth,
     JournalContext,
     JournalEntry,
@@ -57,15 +54,13 @@ from schemas.records import (
 )
 from schemas.topics import ALERTS, FEED_HEALTH, LATE, PROGRESS_KEY, WINDOWS, Topic
 from schemas.topics import STATE as STATES
-from schemas.words import AlertKind, Completeness, Exchange, FeedState, JournalKind
+from schemas.words import AlertKind, Exchange, JournalKind
 
 __all__ = ["Delivered", "Detector", "Output"]
 
 R = TypeVar("R", bound=Record)
 Decode = Callable[[type[R], bytes], R]
-EXCHANGES: Final = tuple(Exchange)
 LIQUIDATION_CHANNEL: Final = "liquidation"
-NOT_SEEN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +93,8 @@ class Detector:
         self._offset = -1  # of the liquidation that is being folded, or was last
         self._epoch = 0
         self._progress_s = LONG_AGO
-        self._feeds: dict[str, FeedState] = {}
-        self._coverage: tuple[object, dict[str, ExchangeCoverage]] = (None, {})
+        self._coverage = Coverage()
+        self._flags = [window.flag for window in settings.windows]
         self._store = Store(settings)
         self._rule = rules_of(settings)
         self._clock = np.zeros(1, CLOCK)
@@ -181,7 +176,7 @@ class Detector:
             epoch=self._epoch,
             progress_s=self._progress_s,
             tapes=clock["tapes"].tolist(),
-            feeds=dict(sorted(self._feeds.items())),
+            feeds=dict(sorted(self._coverage.feeds.items())),
         )
         rows.append(self._snapshot_row(PARTITION_ROW, msgspec.msgpack.encode(state)))
         return rows
@@ -201,7 +196,8 @@ class Detector:
             self.next_offset, self.next_sequence = snapshot.next_offset, snapshot.next_sequence
             self._offset = self.next_offset - 1
             self._clock["now_ms"], self._clock["tapes"] = state.now_ms, state.tapes
-            self._epoch, self._progress_s, self._feeds = state.epoch, state.progress_s, dict(state.feeds)
+            self._epoch, self._progress_s = state.epoch, state.progress_s
+            self._coverage.feeds = dict(state.feeds)
 
     def _snapshot_row(self, asset: str, state: bytes) -> DetectorSnapshot:
         return DetectorSnapshot(
@@ -243,7 +239,7 @@ class Detector:
             self.contexts_refused += 1  # the same in every replay; the coverage keeps what it had
             return
         if health.channel == LIQUIDATION_CHANNEL and health.exchange is not Exchange.UNKNOWN:
-            self._feeds[health.exchange.value] = health.state
+            self._coverage.hear(health.exchange, health.state)
 
     def _clock_is_due(self, outputs: list[Output]) -> None:
         """T passed the alarm: close windows, let levels fall, say how far the partition is, and set the next alarm."""
@@ -322,9 +318,10 @@ class Detector:
 
     def _raise(self, view: View, row: int, outputs: list[Output]) -> None:
         asset, store, now_ms = self._store.scalars(row), self._store, self.log_time_ms
-        end_ms = view.figures.judged_end_ms
-        from_ms = end_ms - view.figures.judged.size_ms
-        previous = episode.rise(asset, view.rank(), now_ms=now_ms, from_ms=from_ms)
+        judged = int(self._rule["judged"])
+        end_ms = int((self._ends[judged] + 1) * store.sizes["pane_ms"][judged])
+        from_ms = end_ms - self.settings.judged_size_ms
+        previous = episode.rise(asset, view.figures.rank, now_ms=now_ms, from_ms=from_ms)
         if previous == NONE:
             first_ms = np.empty_like(asset["first_ms"])
             first_times(store.panes, row, store.sizes[0], asset["heads"][0], from_ms, end_ms, first_ms)
@@ -344,58 +341,21 @@ class Detector:
     def _view(self, row: int) -> View:
         store, now_ms = self._store, self.log_time_ms
         asset = store.scalars(row)
-        refresh_correlation(asset, store.bins[row], now_ms, self._rule)
         figures = figures_of(store, row, self._ends, now_ms=now_ms, rule=self._rule)
-        self._refresh_lag(row, figures, now_ms)
-        coverage = self._known_coverage()
-        correlated = not np.isnan(asset["correlation"])
-        weight = self.settings.score.weights.correlation
+        self._coverage.see(self._clock[0]["tapes"].tolist())
         return View(
             asset=store.names[row],
             row=asset,
             figures=figures,
             rule=self._rule,
-            flags=self._flags(asset["flagged_ms"].tolist(), figures, now_ms),
-            coverage=coverage,
-            confidence=confidence(coverage, correlated=correlated, correlation_weight=weight),
+            flags=tuple([flag for i, flag in enumerate(self._flags) if figures.flags >> i & 1]),
+            coverage=self._coverage.exchanges,
+            confidence=self._coverage.confidence(
+                correlated=not isnan(asset["correlation"]),
+                correlation_weight=self.settings.score.weights.correlation,
+            ),
             position=self._position(),
         )
-
-    def _flags(self, flagged_ms: list[int], figures: Figures, now_ms: int) -> tuple[str, ...]:
-        """A flag stands while the window shown holds its count, and for the hold after a judged window did."""
-        return tuple(
-            window.flag
-            for window, reached_ms, sums in zip(self.settings.windows, flagged_ms, figures.windows, strict=True)
-            if sums.events >= window.flag_events or now_ms - reached_ms < self.settings.hold_ms
-        )
-
-    def _refresh_lag(self, row: int, figures: Figures, now_ms: int) -> None:
-        """Recompute the lag of the highest correlation once a second of T and leading exchange."""
-        asset, rule = self._store.scalars(row), self._rule
-        leader = leading_exchange(figures.micro_usd, figures.events)
-        second = now_ms // 1_000
-        if leader is None or np.isnan(asset["correlation"]):
-            asset["lag_ms"] = asset["lag_s"] = LONG_AGO
-        elif asset["lag_s"] != second or asset["lag_leader"] != leader:
-            counts = binned(self._store.bins[row], asset, second * 1_000, rule, 1)
-            lag = lag_bins(counts, leader, rule["lag_bins_max"], rule["correlated_events_min"])
-            asset["lag_ms"] = LONG_AGO if lag == LONG_AGO else lag * int(rule["lag_bin_ms"])
-            asset["lag_s"], asset["lag_leader"] = second, leader
-
-    def _known_coverage(self) -> dict[str, ExchangeCoverage]:
-        """Coverage of every exchange that reported its health or was seen here, in the order of the words."""
-        tapes = self._clock[0]["tapes"].tolist()
-        version = (tapes, list(self._feeds.items()))
-        if self._coverage[0] != version:
-            self._coverage = (version, {
-                exchange.value: ExchangeCoverage(
-                    state=self._feeds.get(exchange.value, FeedState.UNKNOWN),
-                    completeness=TAPES[tape] if tape != NOT_SEEN else Completeness.UNKNOWN,
-                )
-                for exchange, tape in zip(EXCHANGES, tapes, strict=False)
-                if tape != NOT_SEEN or exchange.value in self._feeds
-            })  # fmt: skip
-        return self._coverage[1]
 
     def _position(self) -> Position:
         return Position(self.partition, self._offset, self.log_time_ms)

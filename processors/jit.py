@@ -26,6 +26,10 @@ def _fingerprint() -> str:
 numba.config.CACHE_DIR = str(Path(numba.config.CACHE_DIR or PACKAGE / "__pycache__") / f"numba-{_fingerprint()}")
 
 
+# the loops are short: vectorising them doubles the time to compile and gains nothing
+numba.config.LOOP_VECTORIZE = numba.config.SLP_VECTORIZE = 0
+
+
 def jit(function: F) -> F:
     """Compile at the first call. Divisions follow IEEE 754 and no operation is reordered: results are reproducible."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

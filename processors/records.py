@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Final
 
 from processors.cascade.episode import episode_id
-from processors.cascade.level import NONE, level_rank
-from processors.cascade.score import boosted, probability_nano, published_terms, terms_nano
+from processors.cascade.level import NONE
+from processors.cascade.score import published_terms
 from processors.metrics.acceleration import acceleration
 from processors.metrics.first_mover import first_mover
-from processors.metrics.leading_exchange import leading_exchange, shares
+from processors.metrics.leading_exchange import NOBODY, share
 from processors.metrics.long_share import long_share
+from processors.metrics.metric import ratio
 from processors.metrics.velocity import velocity
 from processors.metrics.volume import volume
 from processors.windows.figures import Figures, WindowSums
@@ -29,6 +31,10 @@ from schemas.words import EXCHANGE_SLOTS, LEVELS, AlertKind, Exchange, Level, Pr
 
 EXCHANGES: Final = tuple(Exchange)
 DECIMALS: Final = 6
+SILENT: Final = ExchangeFigures(events_per_s=0.0, notional_usd_per_s=0.0, share=0.0, active=False)
+NO_CONTRIBUTIONS: Final = Contributions(
+    velocity=0.0, acceleration=0.0, volume=0.0, correlation=0.0, funding=0.0, open_interest=0.0
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +63,9 @@ class View:
     figures: Figures
     rule: Row
     flags: tuple[str, ...]
-    coverage: Mapping[str, ExchangeCoverage]
+    coverage: dict[str, ExchangeCoverage]
     confidence: float
     position: Position
-
-    def rank(self) -> int:
-        """Rank that the judged window justifies."""
-        judged, rule = self.figures.judged, self.rule
-        terms = terms_nano(judged.events, judged.before, judged.micro_usd, self.row["correlation"], rule)
-        nano = probability_nano(terms, boosted(judged.events, judged.before, rule), rule)
-        return level_rank(nano, judged.events, judged.before, rule)
 
 
 def alert_of(view: View, kind: AlertKind, previous: int) -> CascadeAlert:
@@ -100,7 +99,7 @@ def progress_of(position: Position) -> AssetState:
         side=Side.UNKNOWN,
         probability=0.0,
         boost=1.0,
-        contributions=_contributions([0.0] * 6),
+        contributions=NO_CONTRIBUTIONS,
         windows=(),
         exchanges={},
         flags=(),
@@ -147,34 +146,28 @@ def aggregate_of(
 
 def _common(view: View) -> dict[str, Any]:
     """Fields that states and alerts share."""
-    row, figures, rule = view.row, view.figures, view.rule
-    judged = figures.judged
-    terms = terms_nano(judged.events, judged.before, judged.micro_usd, row["correlation"], rule)
-    boost = boosted(judged.events, judged.before, rule)
-    nano = probability_nano(terms, boost, rule)
-    level = int(row["level"])
-    leader = leading_exchange(figures.micro_usd, figures.events)
-    mover = first_mover(row["first_ms"].tolist()) if level > NONE or row["peak"] > NONE else None
-    correlation = float(row["correlation"])
-    lag_ms = int(row["lag_ms"])
+    row, figures = view.row, view.figures
+    level, peak = int(row["level"]), int(row["peak"])
+    mover = first_mover(row["first_ms"].tolist()) if peak > NONE else None
+    correlation, lag_ms = float(row["correlation"]), int(row["lag_ms"])
     return {
         "asset": view.asset,
         "episode_id": episode_id(view.asset, row) if level > NONE else None,
         "profile": Profile.ABSOLUTE,
         "level": LEVELS[level],
         "previous_level": LEVELS[level],
-        "peak_level": LEVELS[int(row["peak"])],
-        "absolute_level": LEVELS[level_rank(nano, judged.events, judged.before, rule)],
+        "peak_level": LEVELS[peak],
+        "absolute_level": LEVELS[figures.rank],
         "relative_level": Level.UNKNOWN,
-        "side": _side(judged),
-        "probability": round(nano / NANO, DECIMALS),
-        "boost": float(rule["boost"]) if boost else 1.0,
-        "contributions": _contributions(published_terms(terms)),
-        "windows": tuple(_window(window) for window in figures.windows),
+        "side": _side(figures.judged),
+        "probability": ratio(figures.probability_nano, NANO),
+        "boost": float(view.rule["boost"]) if figures.boosted else 1.0,
+        "contributions": _contributions(published_terms(figures.terms)),
+        "windows": tuple([_window(window) for window in figures.windows]),
         "exchanges": _exchanges(figures, view.coverage),
-        "leading_exchange": None if leader is None else EXCHANGES[leader],
+        "leading_exchange": None if figures.leader == NOBODY else EXCHANGES[figures.leader],
         "first_mover": None if mover is None else EXCHANGES[mover],
-        "correlation": None if correlation != correlation else round(correlation, DECIMALS),
+        "correlation": None if isnan(correlation) else round(correlation, DECIMALS),
         "correlation_lag_ms": None if lag_ms == LONG_AGO else lag_ms,
         "flags": view.flags,
         "coverage": view.coverage,
@@ -192,35 +185,44 @@ def _side(window: WindowSums) -> Side:
 
 
 def _contributions(terms: list[float]) -> Contributions:
-    return Contributions(**dict(zip(Contributions.__struct_fields__, terms, strict=True)))
+    velocity_term, acceleration_term, volume_term, correlation, funding, open_interest = terms
+    return Contributions(
+        velocity=velocity_term,
+        acceleration=acceleration_term,
+        volume=volume_term,
+        correlation=correlation,
+        funding=funding,
+        open_interest=open_interest,
+    )
 
 
 def _window(sums: WindowSums) -> WindowFigures:
-    share = long_share(sums.long_micro_usd, sums.micro_usd)
     size_ms = sums.size_ms
     return WindowFigures(
         size_ms=size_ms,
         events=sums.events,
-        events_per_s=round(velocity(sums.events, size_ms), DECIMALS),
-        notional_usd_per_s=round(volume(sums.micro_usd, size_ms), DECIMALS),
-        acceleration_events_per_s2=round(acceleration(sums.events, sums.before, size_ms), DECIMALS),
-        acceleration_usd_per_s2=round(
-            acceleration(sums.micro_usd, sums.before_micro_usd, size_ms, per_unit=MICRO), DECIMALS
-        ),
-        long_share=None if share is None else round(share, DECIMALS),
+        events_per_s=velocity(sums.events, size_ms),
+        notional_usd_per_s=volume(sums.micro_usd, size_ms),
+        acceleration_events_per_s2=acceleration(sums.events, sums.before, size_ms),
+        acceleration_usd_per_s2=acceleration(sums.micro_usd, sums.before_micro_usd, size_ms, per_unit=MICRO),
+        long_share=long_share(sums.long_micro_usd, sums.micro_usd),
     )
 
 
 def _exchanges(figures: Figures, coverage: Mapping[str, ExchangeCoverage]) -> dict[str, ExchangeFigures]:
-    size_ms = figures.judged.size_ms
-    share = shares(figures.micro_usd)
-    figures_by_name = {}
+    size_ms, total = figures.judged.size_ms, figures.judged.micro_usd
+    exchanges = {}
     for name in coverage:
         slot = EXCHANGE_SLOTS[name]
-        figures_by_name[name] = ExchangeFigures(
-            events_per_s=round(velocity(figures.events[slot], size_ms), DECIMALS),
-            notional_usd_per_s=round(volume(figures.micro_usd[slot], size_ms), DECIMALS),
-            share=round(share[slot], DECIMALS),
-            active=figures.events[slot] > 0,
+        events, micro_usd = figures.events[slot], figures.micro_usd[slot]
+        exchanges[name] = (
+            SILENT
+            if not events
+            else ExchangeFigures(
+                events_per_s=velocity(events, size_ms),
+                notional_usd_per_s=volume(micro_usd, size_ms),
+                share=share(micro_usd, total),
+                active=True,
+            )
         )
-    return figures_by_name
+    return exchanges

@@ -1,6 +1,6 @@
 """Acceleration: how fast velocity or volume changes from one window to the next."""
 
-from processors.metrics.metric import Metric
+from processors.metrics.metric import Metric, ratio
 
 
 def acceleration(now: int, before: int, size_ms: int, *, per_unit: int = 1) -> float:
@@ -12,7 +12,7 @@ def acceleration(now: int, before: int, size_ms: int, *, per_unit: int = 1) -> f
     20.0
     >>> acceleration(8_000_000, 0, 2_000, per_unit=1_000_000)
     2.0"""
-    return (now - before) * 1_000_000 / (size_ms * size_ms * per_unit)
+    return ratio((now - before) * 1_000_000, size_ms * size_ms * per_unit)
 
 
 METRIC = Metric(

@@ -26,31 +26,35 @@ def lagged_pearson(x: Array, y: Array, lag: int) -> float:
 
 @jit
 def lag_bins(counts: Array, leader: int, lag_max: int, events_min: int) -> int:
-    """Lag in bins within ±lag_max with the highest sum of r between row `leader` and each other row with enough events.
+    """Lag in bins, within ±lag_max, at which the leader's counts fit best those of the other exchanges together.
 
-    Positive: the leader is ahead. Of equals the nearest to 0, then the positive one. LONG_AGO without such a pair."""
-    rows, n = counts.shape
-    totals = np.zeros(rows, np.int64)
-    for i in range(rows):
-        for k in range(n):
-            totals[i] += counts[i, k]
-    if totals[leader] < events_min:
+    `counts` [exchange, bin]; an exchange with fewer than `events_min` events takes no part. Positive: the leader is
+    ahead. Of equals the nearest to 0, then the positive one. LONG_AGO when there is nobody to compare."""
+    others = np.zeros(counts.shape[1], np.int64)
+    heard = False
+    for i in range(counts.shape[0]):
+        total = 0
+        for k in range(counts.shape[1]):
+            total += counts[i, k]
+        if i == leader and total < events_min:
+            return LONG_AGO
+        if i != leader and total >= events_min:
+            heard = True
+            for k in range(counts.shape[1]):
+                others[k] += counts[i, k]
+    if not heard:
         return LONG_AGO
-    best, best_lag = 0.0, LONG_AGO
-    for step in range(2 * lag_max + 1):  # 0, 1, -1, 2, -2 ...
+    best, best_lag = lagged_pearson(counts[leader], others, 0), 0
+    for step in range(1, 2 * lag_max + 1):  # 1, -1, 2, -2 ...
         lag = (step + 1) // 2 if step % 2 else -(step // 2)
-        total, others = 0.0, 0
-        for i in range(rows):
-            if i != leader and totals[i] >= events_min:
-                total += lagged_pearson(counts[leader], counts[i], lag)
-                others += 1
-        if others and (best_lag == LONG_AGO or total > best):
-            best, best_lag = total, lag
+        r = lagged_pearson(counts[leader], others, lag)
+        if r > best:
+            best, best_lag = r, lag
     return best_lag
 
 
 def correlation_lag_ms(counts: Array, leader: int, *, bin_ms: int, lag_max: int, events_min: int) -> int | None:
-    """The same in ms; None without a pair of exchanges with enough events.
+    """The same in ms; None when there is nobody to compare.
 
     >>> counts = np.array([[0, 5, 0, 0, 0, 0], [0, 0, 0, 5, 0, 0]])
     >>> correlation_lag_ms(counts, 0, bin_ms=100, lag_max=3, events_min=5)

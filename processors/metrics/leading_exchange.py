@@ -1,30 +1,49 @@
 """Leading exchange: the one with the largest share of the USD in the judged window."""
 
-from collections.abc import Sequence
+import numpy as np
 
-from processors.metrics.metric import Metric
+from processors.jit import jit
+from processors.metrics.metric import Metric, ratio
+from processors.windows.layout import Array
 
-
-def shares(micro_usd: Sequence[int]) -> list[float]:
-    """Share of each exchange, by slot; all 0 when nothing was liquidated.
-
-    >>> shares([0, 300, 100])
-    [0.0, 0.75, 0.25]"""
-    total = sum(micro_usd)
-    return [part / total if total else 0.0 for part in micro_usd]
+NOBODY = -1
 
 
-def leading_exchange(micro_usd: Sequence[int], events: Sequence[int]) -> int | None:
-    """Slot of the exchange that leads: most USD, of equals most events, of equals the first slot. None without events.
+def share(micro_usd: int, total_micro_usd: int) -> float:
+    """Share of one exchange, 0 when nothing was liquidated.
 
-    >>> leading_exchange([0, 100, 300], [0, 9, 1])
+    >>> share(300, 400)
+    0.75"""
+    return ratio(micro_usd, total_micro_usd) if total_micro_usd else 0.0
+
+
+@jit
+def leading_slot(micro_usd: Array, events: Array) -> int:
+    """Slot of the exchange that leads: most USD, of equals most events, of equals the first slot. NOBODY without."""
+    best = NOBODY
+    for slot in range(events.shape[0]):
+        if events[slot] and (
+            best == NOBODY
+            or micro_usd[slot] > micro_usd[best]
+            or (micro_usd[slot] == micro_usd[best] and events[slot] > events[best])
+        ):
+            best = slot
+    return best
+
+
+def leading_exchange(micro_usd: Array, events: Array) -> int | None:
+    """The same for a reader: None without events.
+
+    >>> leading_exchange(np.array([0, 100, 300]), np.array([0, 9, 1]))
     2"""
-    if not any(events):
-        return None
-    return max(range(len(events)), key=lambda slot: (micro_usd[slot], events[slot], -slot))
+    slot = leading_slot(micro_usd, events)
+    return None if slot == NOBODY else slot
 
 
 METRIC = Metric(
-    name="leading exchange", unit="exchange", field="leading_exchange", compute=leading_exchange,
-    without_data=([0, 0], [0, 0]),
-)  # fmt: skip
+    name="leading exchange",
+    unit="exchange",
+    field="leading_exchange",
+    compute=leading_exchange,
+    without_data=(np.zeros(3, np.int64), np.zeros(3, np.int64)),
+)

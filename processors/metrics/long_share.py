@@ -1,6 +1,6 @@
 """Long share: which side is being liquidated."""
 
-from processors.metrics.metric import Metric
+from processors.metrics.metric import Metric, ratio
 
 
 def long_share(long_micro_usd: int, micro_usd: int) -> float | None:
@@ -8,7 +8,7 @@ def long_share(long_micro_usd: int, micro_usd: int) -> float | None:
 
     >>> long_share(750_000, 1_000_000)
     0.75"""
-    return long_micro_usd / micro_usd if micro_usd else None
+    return ratio(long_micro_usd, micro_usd) if micro_usd else None
 
 
 METRIC = Metric(name="long share", unit="1", field="long_share", compute=long_share, without_data=(0, 0))

@@ -16,3 +16,15 @@ class Metric:
     field: str  # of the published records
     compute: Callable[..., Any]
     without_data: tuple[Any, ...] | None = None
+
+
+def ratio(numerator: int, denominator: int) -> float:
+    """Numerator / denominator rounded half-even to 6 decimals, from whole numbers, so that no float rounds twice.
+
+    >>> ratio(1, 3), ratio(-2, 3), ratio(5, 10_000_000), ratio(15, 10_000_000)
+    (0.333333, -0.666667, 0.0, 2e-06)"""
+    millionths, rest = divmod(numerator * 1_000_000, denominator)
+    rest += rest
+    if rest > denominator or (rest == denominator and millionths & 1):
+        millionths += 1
+    return millionths / 1_000_000

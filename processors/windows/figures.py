@@ -1,14 +1,28 @@
-"""The sums behind one published record: a window of each size, and the exchanges in the judged one."""
+"""The numbers behind one published record: a window of each size, the exchanges in the judged one, and its score."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from processors.cascade.level import level_rank
+from processors.cascade.score import Terms, boosted, probability_nano, terms_nano
 from processors.jit import jit
+from processors.metrics.correlation_lag import lag_bins
+from processors.metrics.leading_exchange import NOBODY, leading_slot
+from processors.windows.kernel import refresh_correlation
 from processors.windows.layout import CELLS, LONG_AGO, SIDES, Array, Row
-from processors.windows.panes import TEN, Panes, window_cells, window_sum
+from processors.windows.panes import TEN, Panes, binned, window_cells, window_sum
 from processors.windows.store import Store
 from schemas.words import EXCHANGES_MAX
+
+# places in the numbers that `measure` fills
+TERMS: Final = 0
+PROBABILITY, RANK, BOOSTED, LEADER, FLAGS = range(6, 11)
+EVENTS: Final = 11
+MICRO_USD: Final = EVENTS + EXCHANGES_MAX
+WINDOWS: Final = MICRO_USD + EXCHANGES_MAX
+WINDOW: Final = 5  # numbers a window
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,55 +39,100 @@ class WindowSums:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`judged` is the window of the judged size; the lists are by exchange slot and of that window."""
+    """`judged` is the window of the judged size; `events` and `micro_usd` are its parts by exchange slot."""
 
     windows: tuple[WindowSums, ...]
     judged: WindowSums
-    judged_end_ms: int
     events: list[int]
     micro_usd: list[int]
+    terms: Terms
+    probability_nano: int
+    rank: int
+    boosted: bool
+    leader: int  # slot or NOBODY
+    flags: int  # bit s: the flag of size s stands
 
 
 @jit
 def measure(
-    a: int, now_ms: int, assets: Array, panes: Panes, sizes: Array, rule: Row, ends: Array, sums: Array, cells: Array
+    a: int, now_ms: int, assets: Array, panes: Panes, bins: Array, sizes: Array, rule: Row, ends: Array, numbers: Array
 ) -> None:
-    """Sums of the windows whose newest panes are `ends`, into `sums` [size, 5] and `cells` [size, 2, cell].
+    """Fill `numbers` for the windows whose newest panes are `ends`, by size.
 
     LONG_AGO in `ends` stands for the window that holds the newest event or, once that is older, the one that ends at
     T - tick_lag_ms; it is replaced by what was taken."""
     asset = assets[a]
+    refresh_correlation(asset, bins[a], now_ms, rule)
+    cells = np.zeros((2, CELLS), np.int64)
+    numbers[:] = 0
     for s in range(sizes.shape[0]):
         size = sizes[s]
         head = asset.heads[s]
         if ends[s] == LONG_AGO:
             ends[s] = max(head, (now_ms - rule.tick_lag_ms) // size.pane_ms - 1)
-        sums[s, 0] = window_sum(panes.events[a], size, head, ends[s])
-        sums[s, 1] = window_sum(panes.events[a], size, head, ends[s] - TEN)
-        sums[s, 2] = window_sum(panes.micro_usd[a], size, head, ends[s])
-        sums[s, 3] = window_sum(panes.micro_usd[a], size, head, ends[s] - TEN)
-        sums[s, 4] = 0
-        cells[s] = 0
-        window_cells(panes, a, size, head, ends[s], cells[s, 0], cells[s, 1])
-        for slot in range(EXCHANGES_MAX):
-            sums[s, 4] += cells[s, 1, slot * SIDES]
+        cells[:] = 0
+        window_cells(panes, a, size, head, ends[s], cells[0], cells[1])
+        window = numbers[WINDOWS + s * WINDOW : WINDOWS + (s + 1) * WINDOW]
+        window[1] = window_sum(panes.events[a], size, head, ends[s] - TEN)
+        window[3] = window_sum(panes.micro_usd[a], size, head, ends[s] - TEN)
+        for cell in range(CELLS):
+            window[0] += cells[0, cell]
+            window[2] += cells[1, cell]
+            if cell % SIDES == 0:
+                window[4] += cells[1, cell]
+            if s == rule.judged:
+                numbers[EVENTS + cell // SIDES] += cells[0, cell]
+                numbers[MICRO_USD + cell // SIDES] += cells[1, cell]
+        if window[0] >= size.flag_events or now_ms - asset.flagged_ms[s] < rule.hold_ms:
+            numbers[FLAGS] |= 1 << s
+        if s == rule.judged:
+            _score(window, asset.correlation, rule, numbers)
+    numbers[LEADER] = leading_slot(numbers[MICRO_USD:WINDOWS], numbers[EVENTS:MICRO_USD])
+    _refresh_lag(asset, bins[a], now_ms, numbers[LEADER], rule)
+
+
+@jit
+def _score(window: Array, correlation: float, rule: Row, numbers: Array) -> None:
+    terms = terms_nano(window[0], window[1], window[2], correlation, rule)
+    boost = boosted(window[0], window[1], rule)
+    for i, term in enumerate(terms):
+        numbers[TERMS + i] = term
+    numbers[BOOSTED] = boost
+    numbers[PROBABILITY] = probability_nano(terms, boost, rule)
+    numbers[RANK] = level_rank(numbers[PROBABILITY], window[0], window[1], rule)
+
+
+@jit
+def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -> None:
+    """Recompute the lag of the highest correlation once a second of T and leading exchange."""
+    second = now_ms // 1_000
+    if leader == NOBODY or np.isnan(asset.correlation):
+        asset.lag_ms = asset.lag_s = LONG_AGO
+    elif asset.lag_s != second or asset.lag_leader != leader:
+        lag = lag_bins(binned(bins, asset, second * 1_000, rule, 1), leader, rule.lag_bins_max, rule.events_min)
+        asset.lag_ms = LONG_AGO if lag == LONG_AGO else lag * rule.lag_bin_ms
+        asset.lag_s, asset.lag_leader = second, leader
 
 
 def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rule: Row) -> Figures:
     """Figures of an asset at T = `now_ms`; `ends` as in `measure`."""
-    count = len(store.sizes)
-    sums, cells = np.empty((count, 5), np.int64), np.empty((count, 2, CELLS), np.int64)
-    measure(row, now_ms, store.assets, store.panes, store.sizes, rule, ends, sums, cells)
-    judged = int(rule["judged"])
+    buffer = np.empty(WINDOWS + len(store.sizes) * WINDOW, np.int64)
+    measure(row, now_ms, store.assets, store.panes, store.bins, store.sizes, rule, ends, buffer)
+    numbers: list[int] = buffer.tolist()
     windows = tuple(
-        WindowSums(size_ms, *values)
-        for size_ms, values in zip(store.sizes["size_ms"].tolist(), sums.tolist(), strict=True)
+        WindowSums(size_ms, *numbers[place : place + WINDOW])
+        for size_ms, place in zip(store.sizes_ms, range(WINDOWS, len(numbers), WINDOW), strict=True)
     )
-    events, micro_usd = cells[judged].reshape(2, EXCHANGES_MAX, SIDES).sum(axis=2).tolist()
+    velocity, acceleration, volume, correlation, funding, open_interest = numbers[TERMS:PROBABILITY]
     return Figures(
         windows=windows,
-        judged=windows[judged],
-        judged_end_ms=int((ends[judged] + 1) * store.sizes["pane_ms"][judged]),
-        events=events,
-        micro_usd=micro_usd,
+        judged=windows[int(rule["judged"])],
+        events=numbers[EVENTS:MICRO_USD],
+        micro_usd=numbers[MICRO_USD:WINDOWS],
+        terms=(velocity, acceleration, volume, correlation, funding, open_interest),
+        probability_nano=numbers[PROBABILITY],
+        rank=numbers[RANK],
+        boosted=bool(numbers[BOOSTED]),
+        leader=numbers[LEADER],
+        flags=numbers[FLAGS],
     )

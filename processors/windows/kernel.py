@@ -147,9 +147,9 @@ def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None
         return
     asset.correlation_s = second
     asset.correlation = math.nan
-    if asset.bin_events >= 2 * rule.correlated_events_min:
+    if asset.bin_events >= 2 * rule.events_min:
         counts = binned(bins, asset, second * 1_000, rule, rule.bin_ms // rule.lag_bin_ms)
-        asset.correlation = mean_pearson(counts, rule.correlated_events_min)
+        asset.correlation = mean_pearson(counts, rule.events_min)
 
 
 @jit

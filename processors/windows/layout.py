@@ -64,7 +64,7 @@ RULES: Final = np.dtype(
         ("bin_ms", np.int64),
         ("lag_bin_ms", np.int64),
         ("lag_bins_max", np.int64),
-        ("correlated_events_min", np.int64),
+        ("events_min", np.int64),  # of an exchange, to take part,
     ]
 )
 
@@ -182,7 +182,7 @@ def rules_of(settings: DetectorSettings) -> Row:
         "bin_ms": correlation.bin_ms,
         "lag_bin_ms": correlation.lag_bin_ms,
         "lag_bins_max": correlation.lag_ms_max // correlation.lag_bin_ms,
-        "correlated_events_min": correlation.events_min,
+        "events_min": correlation.events_min,
     }
     for name in type(score.weights).model_fields:
         values[f"weight_{name}"] = float(_exact(getattr(score.weights, name)) * NANO)

@@ -16,8 +16,7 @@ from schemas.words import EXCHANGE_SLOTS, EXCHANGES_MAX, Completeness, Side
 ASSETS_FIRST: Final = 4  # rows made at once in the beginning; then doubled
 NOTIONAL_USD_MAX: Final = 1e9  # of one liquidation; 9e15 micro-USD would lose the last digit as a float
 SIDE_INDEX: Final = {Side.LONG: 0, Side.SHORT: 1}
-TAPES: Final = tuple(Completeness)
-TAPE_INDEX: Final = {completeness: index for index, completeness in enumerate(TAPES)}
+TAPE_INDEX: Final = {completeness: index for index, completeness in enumerate(Completeness)}
 
 
 class Delivered(NamedTuple):
@@ -33,6 +32,7 @@ class Store:
 
     def __init__(self, settings: DetectorSettings) -> None:
         self.sizes = sizes_of(settings)
+        self.sizes_ms = [window.size_ms for window in settings.windows]
         self.names: list[str] = []
         self._rows: dict[str, int] = {}
         self._bins_kept = bins_kept(settings)
