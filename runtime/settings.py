@@ -27,7 +27,7 @@ FILE_DEFAULT: Final = "liqcascade.toml"
 class Section(BaseModel):
     """One section of the settings tree; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class KafkaSettings(Section):

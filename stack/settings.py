@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from processors.settings import ProcessorSettings
@@ -18,15 +20,26 @@ class Settings(ProducerSettings, ProcessorSettings, SinkSettings):
 
 
 def lines(settings: Settings) -> Iterator[str]:
-    """The tree as lines of TOML with dotted keys, secrets masked; what is not set stands as a comment."""
-    yield from _lines("", settings.model_dump(mode="json"))
+    """The tree as lines of TOML that can be read again: what is secret or not set stands as a comment."""
+    yield from _lines("", settings.model_dump())
 
 
 def _lines(prefix: str, tree: Mapping[str, Any]) -> Iterator[str]:
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from _lines(f"{prefix}{key}.", value)
+        elif isinstance(value, SecretStr):
+            yield f"# {prefix}{key} is {'set, and secret' if value.get_secret_value() else 'not set'}"
         elif value is None:
             yield f"# {prefix}{key} is not set"
         else:
-            yield f"{prefix}{key} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{prefix}{key} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

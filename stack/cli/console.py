@@ -19,7 +19,8 @@ LEVEL_STYLES: Final = {
 
 def complain(sentence: str) -> None:
     """One sentence about what is wrong, on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(printable(sentence))}")
+    text = escape("\n".join(map(printable, sentence.splitlines())))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {text}")
 
 
 def printable(text: str) -> str:

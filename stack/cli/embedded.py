@@ -3,17 +3,16 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from stack.cli.console import print_json
-from stack.supervisor import VARIABLES, StackStatus
-from stack.supervisor import down as stack_down
-from stack.supervisor import status as stack_status
-from stack.supervisor import up as stack_up
+
+if TYPE_CHECKING:
+    from stack.supervisor import StackStatus
 
 app = typer.Typer(help="Kafka, PostgreSQL and Redis on this machine, without Docker.", no_args_is_help=True)
 Data = Annotated[
@@ -32,9 +31,11 @@ def up(
     """Start the servers and print their URLs as environment settings.
 
     Without --detach they end with this command. A server whose URL is set in the environment is not started."""
-    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    from stack import supervisor
 
-    def announce(status: StackStatus) -> None:
+    given = {name: os.environ[name] for name in supervisor.VARIABLES if os.environ.get(name)}
+
+    def announce(status: "StackStatus") -> None:
         if as_json:
             print_json(asdict(status))
         else:
@@ -44,19 +45,23 @@ def up(
         elif not detach:
             typer.echo(f"up in {status.data}; Ctrl-C ends it", err=True)
 
-    stack_up(data, detach=detach, given=given, announce=announce)
+    supervisor.up(data, detach=detach, given=given, announce=announce)
 
 
 @app.command(epilog="Example: liqcascade stack down")
 def down(data: Data = DATA) -> None:
     """End the servers; their data stay."""
-    typer.echo("ended" if stack_down(data) else f"nothing runs in {data}", err=True)
+    from stack import supervisor
+
+    typer.echo("ended" if supervisor.down(data) else f"nothing runs in {data}", err=True)
 
 
 @app.command(epilog="Example: liqcascade stack status --json")
 def status(data: Data = DATA, as_json: AsJson = False) -> None:
     """Print what runs; exit code 1 when the stack is down."""
-    now = stack_status(data)
+    from stack import supervisor
+
+    now = supervisor.status(data)
     if as_json:
         print_json(asdict(now))
     else:

@@ -4,8 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.settings import load
-
 
 def produce(
     exchange: Annotated[
@@ -15,6 +13,7 @@ def produce(
     """Take liquidations from the exchanges' websockets to the topics."""
     from producers.app import run
     from producers.settings import ProducerSettings
+    from runtime.settings import load
 
     chosen: dict[str, Any] = {"producers": {"exchanges": exchange}} if exchange else {}
     run(load(ProducerSettings, **chosen))
@@ -24,12 +23,14 @@ def process() -> None:
     """Fold the topics into windows, states and cascade alerts (a Faust worker)."""
     from processors.app import run
     from processors.settings import ProcessorSettings
+    from runtime.settings import load
 
     run(load(ProcessorSettings))
 
 
 def sink() -> None:
     """Land the topics in TimescaleDB or PostgreSQL, and in Redis."""
+    from runtime.settings import load
     from sinks.app import run
     from sinks.settings import SinkSettings
 

@@ -42,8 +42,9 @@ def tail(
     from stack import reading
 
     kafka = load(StageSettings).kafka
-    name = topic if topic in describe(kafka) else topic_names(kafka).prefix + topic
-    if name not in describe(kafka):
+    present = describe(kafka)
+    name = next((name for name in (topic_names(kafka).prefix + topic, topic) if name in present), None)
+    if name is None:
         raise SettingsError(f"there is no topic {topic!r} at {kafka.bootstrap_servers}; see `liqcascade topics`")
     messages: Iterable[Message | None] = (
         reading.follow(kafka, name, from_start=from_start, last=last)

@@ -57,7 +57,7 @@ class House:
         self.environment = self.servers.start() | {
             "LIQCASCADE_PRODUCERS__EXCHANGES": json.dumps(SIMULATED),
             "LIQCASCADE_PRODUCERS__ORIGINS": json.dumps({name: f"{simulated}/{name}" for name in SIMULATED}),
-            "LIQCASCADE_PRODUCERS__CACHE": str(self.servers.data.path / "instruments"),
+            "LIQCASCADE_PRODUCERS__CACHE_FOLDER": str(self.servers.data.path / "instruments"),
             "LIQCASCADE_DATABASE__RETENTION": "false",  # captured frames have old event times
             "LIQCASCADE_LOG__FORMAT": "json",
         }
@@ -77,7 +77,8 @@ class House:
         arguments += ["--no-wait-for-subscribers"]
         if options.frames is not None:
             return [*arguments, "--frames", str(options.frames)]
-        return [*arguments, "--scenario", options.scenario]
+        repeat = ["--repeat"] if options.seconds is None else []
+        return [*arguments, "--scenario", options.scenario, *repeat]
 
     def _start_stage(self, name: str) -> None:
         stage = self.stages[name] = Stage(name, ["stack.cli", name], self.environment, self.logs)

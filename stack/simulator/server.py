@@ -1,7 +1,8 @@
 """The simulator: one HTTP server on loopback that is all exchanges at once, and its control under /simulator.
 
 The origin of an exchange is `http://127.0.0.1:PORT/<exchange>`; behind it stand the exchange's real paths, websocket
-and REST alike. Control: GET status, GET sent (JSON lines), POST play, POST drop?exchange=NAME."""
+and REST alike. Control: GET status, GET sent (JSON lines), POST play, POST pause,
+POST drop?exchange=NAME."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -61,7 +62,8 @@ class Simulator:
         self._liquidations = scenarios.liquidations(options.scenario, seed=options.seed, repeat=options.repeat)
         self._sessions: dict[str, set[Session]] = {name: set() for name in self.exchanges}
         self._last_push: dict[str, Push] = {}
-        self._subscribed = asyncio.Condition()
+        self._changed = asyncio.Condition()  # who is subscribed, or what is under way
+        self._paused, self._under_way = False, 0
         self._told_to_play = asyncio.Event()
         self._clock: Clock | None = None  # from the moment on when the play began
         self._runner: web.AppRunner | None = None
@@ -101,6 +103,11 @@ class Simulator:
     def play(self) -> None:
         """Begin now, whoever is there; does nothing when it has begun."""
         self._told_to_play.set()
+
+    async def pause(self) -> None:
+        """Deliver nothing from now on; returns when what was under way has gone out and is in the account."""
+        self._paused = True
+        await self._until(lambda: self._under_way == 0)
 
     async def drop(self, exchange: str) -> int:
         """Close that exchange's sockets cleanly; how many there were. What happens until they return is withheld."""
@@ -148,8 +155,8 @@ class Simulator:
             structlog.get_logger().warning("playing without subscribers", exchanges=missing)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        async with self._subscribed:
-            await self._subscribed.wait_for(holds)
+        async with self._changed:
+            await self._changed.wait_for(holds)
 
     def _subscribers(self, exchange: str) -> list[Session]:
         return [session for session in self._sessions[exchange] if session.client.channels]
@@ -159,15 +166,23 @@ class Simulator:
         await self._until(lambda: any(exchange.texts(push, session.client) for session in sessions[exchange.name]))
 
     async def _deliver(self, exchange: SimulatedExchange, push: Push) -> None:
+        if self._paused:
+            return
         self._last_push[exchange.name] = push
-        frames = 0
-        for session in tuple(self._sessions[exchange.name]):
-            frames += await session.send_all(exchange.texts(push, session.client))
-        self.account.delivered(exchange.name, push, frames=frames)
+        self._under_way += 1
+        try:
+            frames = 0
+            for session in tuple(self._sessions[exchange.name]):
+                frames += await session.send_all(exchange.texts(push, session.client))
+            self.account.delivered(exchange.name, push, frames=frames)
+        finally:
+            self._under_way -= 1
+            async with self._changed:
+                self._changed.notify_all()
 
     async def _on_subscribe(self, session: Session, channels: frozenset[str]) -> None:
-        async with self._subscribed:
-            self._subscribed.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
         exchange, client = session.exchange, Client(session.client.path, set(channels))
         last = self._last_push.get(exchange.name)
         if exchange.repeats_last_push and last is not None:
@@ -184,6 +199,7 @@ class Simulator:
         app.router.add_get("/simulator/status", self._get_status)
         app.router.add_get("/simulator/sent", self._get_sent)
         app.router.add_post("/simulator/play", self._post_play)
+        app.router.add_post("/simulator/pause", self._post_pause)
         app.router.add_post("/simulator/drop", self._post_drop)
         return app
 
@@ -225,6 +241,10 @@ class Simulator:
 
     async def _post_play(self, _: web.Request) -> web.Response:
         self.play()
+        return web.json_response(self.status())
+
+    async def _post_pause(self, _: web.Request) -> web.Response:
+        await self.pause()
         return web.json_response(self.status())
 
     async def _post_drop(self, request: web.Request) -> web.Response:
