@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
 
 from sinks import postgres
 from sinks.redis import connect, errors
@@ -24,8 +25,10 @@ def timescale_counts(settings: SinkSettings) -> dict[str, int]:
         postgres.errors(settings.database, "counting rows"),
         connection.cursor() as cursor,
     ):
-        cursor.execute(COUNT_ROWS)
-        row = cursor.fetchone()
+        row: tuple[int, ...] | None = (0, 0, 0, 0)
+        if _are_there(cursor):
+            cursor.execute(COUNT_ROWS)
+            row = cursor.fetchone()
     assert row is not None
     return dict(zip(("liquidations", "late", "windows", "alerts"), row, strict=True))
 
@@ -62,13 +65,23 @@ def _bucket_events(client: "redis.Redis", key: str) -> int:
     return sum(int(count) for field, count in fields.items() if field.endswith(":events"))
 
 
+def _are_there(cursor: Cursor) -> bool:
+    """The tables are made by the first worker that opens the store."""
+    cursor.execute("SELECT to_regclass('sink_offsets') IS NOT NULL")
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
 def _ids(settings: SinkSettings, table: Table) -> Iterator[str]:
     select = sql.SQL("SELECT {} FROM {}").format(sql.Identifier(table.key), sql.Identifier(table.name))
     with (
         contextlib.closing(postgres.connect(settings.database)) as connection,
         postgres.errors(settings.database, f"reading {table.key}s"),
+        connection.cursor() as asking,
         connection.cursor(name="ids") as cursor,
     ):
+        if not _are_there(asking):
+            return
         cursor.itersize = FETCH_ROWS
         cursor.execute(select)
         for (identity,) in cursor:

@@ -37,6 +37,7 @@ class Reader:
         self.assigned = self.started = False
         self.problem = ""
         self._begun: dict[Position, int] = {}
+        self._first: dict[Position, int] = {}  # where to begin instead of an offset that the log does not hold
         self._consumer = Consumer(
             confluent_config(
                 settings,
@@ -45,8 +46,8 @@ class Reader:
                 auto_offset_reset="error",
                 session_timeout_ms=SESSION_MS,
                 queued_max_messages_kbytes=PREFETCH_KIBIBYTES_MAX,
-                error_cb=self._failed,
             )
+            | {"error_cb": self._failed}
         )
         self._consumer.subscribe(
             [names.of(topic) for topic in connector.topics], on_assign=self._assign, on_revoke=self._revoke
@@ -54,15 +55,15 @@ class Reader:
 
     def start(self, offsets: Mapping[Position, int]) -> None:
         """Fetch from these offsets, and from the beginning where there is none."""
-        self._consumer.assign(
-            [TopicPartition(*position, offsets.get(position, OFFSET_BEGINNING)) for position in self.positions]
-        )
-        self._begun = dict(offsets)
+        self._begun = {position: offsets.get(position, OFFSET_BEGINNING) for position in self.positions} | self._first
+        self._first = {}
+        self._consumer.assign([TopicPartition(*position, offset) for position, offset in self._begun.items()])
         self.started = True
 
     def stop(self) -> None:
         """Fetch nothing and stay a member."""
-        self._consumer.assign([])
+        if self.started:
+            self._consumer.assign([])
         self.started = False
 
     def read(self, records_max: int, timeout_s: float) -> list[Message]:
@@ -115,26 +116,27 @@ class Reader:
         """The log does not hold the store's offset: retention overtook us, or the topic is new. Say so, and go on."""
         topic, partition = position_of(message)
         (held,) = self._consumer.position([TopicPartition(topic, partition)])
-        wanted = held.offset if held.offset >= 0 else self._begun.get((topic, partition), 0)
+        wanted = held.offset if held.offset >= 0 else self._begun[topic, partition]
         try:
             first, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_S_MAX)
-            self._consumer.seek(TopicPartition(topic, partition, first))
         except KafkaException as exc:
             raise BrokerUnavailable(f"finding the first offset of {topic}/{partition}: {exc}") from exc
         log.error(
             "RECORDS ARE MISSING: the log does not hold the next offset of the store; going on at the first it holds",
             sink=self._sink, topic=topic, partition=partition, wanted=wanted, first=first, end=end,
         )  # fmt: skip
-        MISSING.labels(self._sink).inc(max(0, first - wanted))
+        MISSING.labels(self._sink).inc(max(0, first - max(0, wanted)))
+        self._first[topic, partition] = first
+        self.stop()  # a seek is refused in this state
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.positions = frozenset((partition.topic, partition.partition) for partition in partitions)
-        self.assigned = True
-        self.stop()
+        self.assigned, self.started, self._first = True, False, {}
+        self._consumer.assign([])
 
     def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.positions, self.assigned = frozenset(), False
-        self.stop()
+        self.positions, self.assigned, self.started = frozenset(), False, False
+        self._consumer.unassign()  # an empty assignment would not count as giving the partitions back
 
     def _failed(self, error: KafkaError) -> None:
         self.problem = error.str()

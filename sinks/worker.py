@@ -46,8 +46,10 @@ class Worker:
         self.connector = connector
         self.name = connector.name
         self.state, self.problem = State.STARTING, ""
+        self.in_hand = 0  # records of the batch that is being gathered
         self._settings, self._sinks = settings, settings.sinks
         self._flush_s = settings.sinks.flush_ms.get(connector.name, connector.flush_ms) / 1_000
+        self._dead_letters = DeadLetters(settings.kafka, self.name)
         self._codec = Codec(settings.kafka.schema_registry_url)
         names = topic_names(settings.kafka)
         self._topics = {names.of(topic): topic for topic in connector.topics}
@@ -68,9 +70,9 @@ class Worker:
 
     def run(self) -> None:
         """Until `stop`. Raises what cannot be waited out: SettingsError, and our own bugs."""
-        reader = Reader(self._settings.kafka, type(self.connector))
-        self._dead_letters = DeadLetters(self._settings.kafka, self.name)
+        reader: Reader | None = None
         try:
+            reader = Reader(self._settings.kafka, type(self.connector))
             while not self._stopping.is_set():
                 try:
                     self._step(reader)
@@ -82,7 +84,8 @@ class Worker:
             raise
         finally:
             self.connector.close()
-            reader.close()
+            if reader is not None:
+                reader.close()
 
     def _step(self, reader: Reader) -> None:
         if reader.assigned and not reader.started and time.monotonic() >= self._resume_s:
@@ -106,6 +109,7 @@ class Worker:
             if left_s <= 0:
                 break
             batch += reader.read(self._sinks.batch_records_max - len(batch), min(left_s, POLL_S))
+            self.in_hand = len(batch)
             if not reader.started:  # a rebalance: whoever has the partitions now reads these records again
                 return []
         return batch
