@@ -15,6 +15,7 @@ from stack.demo.options import DemoOptions
 from stack.demo.stage import Stage
 from stack.embedded import EmbeddedStack
 from stack.embedded.ports import HOST, free_port
+from stack.embedded.process import last_lines
 
 CONTROL_TIMEOUT_S: Final = 5.0
 SIMULATED: Final = ("binance", "bybit", "okx")
@@ -76,7 +77,7 @@ class House:
         arguments = ["stack.simulator", "--port", str(self._simulator_port), "--seed", str(options.seed)]
         arguments += ["--no-wait-for-subscribers"]
         if options.frames is not None:
-            return [*arguments, "--frames", str(options.frames)]
+            return [*arguments, "--frames", str(options.frames.resolve())]
         repeat = ["--repeat"] if options.seconds is None else []
         return [*arguments, "--scenario", options.scenario, *repeat]
 
@@ -90,9 +91,10 @@ class House:
             try:
                 self.control("GET", "status")
                 return
-            except StackError:
-                if time.monotonic() > deadline or self.simulator is None or self.simulator.pid is None:
-                    raise
+            except StackError as exc:
+                assert self.simulator is not None
+                if time.monotonic() > deadline or self.simulator.pid is None:
+                    raise StackError(f"starting the simulator: {last_lines(self.simulator.log)}") from exc
                 time.sleep(0.05)
 
     def control(self, method: str, what: str) -> str:

@@ -104,7 +104,7 @@ def _interrupts() -> Iterator[threading.Event]:
 def _data(options: DemoOptions) -> Iterator[Path]:
     """The folder that was asked for, or one that goes with the demo."""
     if options.data is not None:
-        yield options.data
+        yield options.data.resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="liqcascade-demo-"))
     folder.chmod(0o755)  # PostgreSQL may have to run as an account that must enter here
