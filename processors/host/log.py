@@ -15,6 +15,8 @@ READ_IDLE_S_MAX: Final = 30.0  # twice what a broker takes to elect a leader
 BOUNDS_S_MAX: Final = 4.0  # an answer of one broker; a worker that ends waits for it
 BATCH_MAX: Final = 5_000  # records a call: 1 MB of liquidations
 POLL_S: Final = 0.5
+FETCH_WAIT_MS: Final = 10  # the end of a partition shows only after this
+FETCH_WAIT_TAIL_MS: Final = 500  # data ends a wait at once
 PASSING: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
 Header = tuple[str, bytes]
 
@@ -53,7 +55,7 @@ class LogReader:
                 enable_auto_commit=False,
                 enable_partition_eof=True,
                 auto_offset_reset="earliest",
-                fetch_wait_max_ms=100,
+                fetch_wait_max_ms=FETCH_WAIT_MS if idle_s_max is not None else FETCH_WAIT_TAIL_MS,
             )
         )
         self._ended: set[tuple[str, int]] = set()

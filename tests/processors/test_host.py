@@ -1,0 +1,194 @@
+"""The host of the detector on a real broker, fed by hand instead of by a group's consumer."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from processors.detector import Detector
+from processors.host.host import Host
+from processors.host.log import LogReader
+from processors.host.places import EPOCH_HEADER, PLACES_HEADER
+from processors.host.recovery import recover
+from processors.host.settings import HostSettings
+from processors.settings import DetectorSettings
+from runtime.kafka import producer_config
+from schemas.errors import BrokerUnavailable, SettingsError
+from schemas.records import DetectorSnapshot, FeedHealth, JournalEntry, Liquidation, Record
+from schemas.topics import FEED_HEALTH, JOURNAL, LATE, LIQUIDATIONS, SNAPSHOTS, Topic
+from schemas.words import Exchange, FeedState, JournalKind, Side
+from tests.processors.topics import CODEC, FLUSH_S_MAX, DetectorTopics, liquidation
+
+OLD_MS = 1_700_000_000_000  # each is late for every window, so each gives one output at once
+DEADLINE_S = 30.0
+SETTINGS = HostSettings(snapshot_interval_ms=200, tick_interval_ms=50)
+
+
+@pytest.fixture
+def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+    return DetectorTopics(kafka, topic_prefix, partitions=2)
+
+
+class Covered(dict[int, int]):
+    """Offsets that may be committed, by partition."""
+
+
+@asynccontextmanager
+async def running(topics: DetectorTopics, covered: Covered | None = None) -> AsyncIterator[Host]:
+    """A host that owns all partitions and has recovered."""
+    host = Host(
+        topics.kafka,
+        SETTINGS,
+        detector=lambda partition: Detector(DetectorSettings(), partition=partition),
+        high_watermark=lambda partition: end(topics, partition),
+        on_covered=(Covered() if covered is None else covered).__setitem__,
+    )
+    host.start()
+    try:
+        host.assign(topics.partitions)
+        await until(lambda: set(host.troubles().values()) == {"ok"}, "all partitions fold")
+        yield host
+    finally:
+        await host.stop()
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {DEADLINE_S:.0f} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+def end(topics: DetectorTopics, partition: int) -> int:
+    with LogReader(topics.kafka, {}, ending=threading.Event()) as reader:
+        return reader.bounds(topics.names.of(LIQUIDATIONS), partition)[1]
+
+
+def write(
+    topics: DetectorTopics, topic: Topic, partition: int, record: Record, *, key: str = "", **headers: str
+) -> None:
+    producer = Producer(producer_config(topics.kafka))
+    sent: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in headers.items()]
+    producer.produce(topics.names.of(topic), CODEC.encode(topic, record), key, partition, headers=sent)
+    assert producer.flush(FLUSH_S_MAX) == 0
+
+
+def late_ids(topics: DetectorTopics, partition: int = 0) -> list[str]:
+    return [CODEC.decode(Liquidation, record.value or b"").event_id for record in topics.read(LATE, partition)]
+
+
+async def test_records_that_were_not_handed_in_are_read(topics: DetectorTopics) -> None:
+    # log        0 1 2 3 4 5 6 7 8 9
+    # handed in  0 1 2       6   8 9      (6 and 8 in one run)
+    topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
+    async with running(topics) as host:
+        more = [liquidation(number, event_time_ms=OLD_MS) for number in range(10, 20)]
+        topics.append(more, partition=0)
+        log = topics.read(LIQUIDATIONS, 0)[10:]
+        host.deliver(0, log[0:3])
+        host.deliver(0, [log[6], log[8], log[9]])
+        await until(lambda: len(late_ids(topics)) >= 20, "all are published")
+    assert late_ids(topics) == [f"event-{number}" for number in range(20)]
+
+
+async def test_records_that_come_again_are_dropped(topics: DetectorTopics) -> None:
+    async with running(topics) as host:
+        topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
+        log = topics.read(LIQUIDATIONS, 0)
+        for first, last in ((0, 4), (2, 8), (0, 10)):
+            host.deliver(0, log[first:last])
+    assert late_ids(topics) == [f"event-{number}" for number in range(10)]
+
+
+async def test_an_offset_is_covered_only_when_its_state_is_in_the_topic(topics: DetectorTopics) -> None:
+    covered = Covered()
+    async with running(topics, covered) as host:
+        topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
+        host.deliver(0, topics.read(LIQUIDATIONS, 0))
+        assert covered.get(0, 0) == 0
+        await until(lambda: covered.get(0) == 10, "the state is written")
+        rows = {record.key: CODEC.decode(DetectorSnapshot, record.value or b"") for record in topics.read(SNAPSHOTS, 0)}
+        assert rows[b"partition/0"].next_offset == 10
+
+
+async def test_a_record_that_no_sum_can_hold_is_a_dead_letter_alone(topics: DetectorTopics) -> None:
+    bad = msgspec.structs.replace(liquidation(5, event_time_ms=OLD_MS), side=Side.UNKNOWN)
+    good = [liquidation(number, event_time_ms=OLD_MS) for number in range(10)]
+    async with running(topics) as host:
+        topics.append([*good[:5], bad, *good[6:]], partition=0)
+        host.deliver(0, topics.read(LIQUIDATIONS, 0))
+    assert late_ids(topics) == [f"event-{number}" for number in range(10) if number != 5]
+    assert topics.letters() == {(0, 5): 1}
+
+
+async def test_an_owner_that_was_replaced_publishes_nothing_and_takes_over_anew(topics: DetectorTopics) -> None:
+    async with running(topics) as host:
+        now_ms = time.time_ns() // 1_000_000
+        topics.append((liquidation(number, event_time_ms=now_ms) for number in range(40)), partition=0)
+        opened = len(topics.read(JOURNAL, 0))
+        other = JournalEntry(partition=0, epoch=7, sequence=90, after_offset=-1, kind=JournalKind.TICK)
+        write(topics, JOURNAL, 0, other)
+        host.deliver(0, topics.read(LIQUIDATIONS, 0))
+        await until(lambda: "journal" in host.troubles()["partition 0"], "it sees the other's entry")
+        await until(lambda: host.troubles()["partition 0"] == "ok", "it has taken over anew")
+        epochs = [CODEC.decode(JournalEntry, record.value or b"").epoch for record in topics.read(JOURNAL, 0)[opened:]]
+        assert epochs[-1] > 7
+    topics.assert_published_as_replayed()
+
+
+async def test_feed_health_goes_through_every_journal(topics: DetectorTopics) -> None:
+    health = FeedHealth(
+        exchange=Exchange.BYBIT, channel="liquidation", state=FeedState.LIVE, since_ms=1, event_time_ms=1
+    )
+    write(topics, FEED_HEALTH, 0, health, key="bybit/liquidation")
+    async with running(topics):
+        for partition in topics.partitions:
+            await until(lambda partition=partition: bool(contexts(topics, partition)), "the health is journaled")  # type: ignore[misc]
+        down = msgspec.structs.replace(health, state=FeedState.DOWN)
+        write(topics, FEED_HEALTH, 0, down, key="bybit/liquidation")
+        await until(lambda: contexts(topics, 1)[-1] == down, "and so is its change")
+
+
+def contexts(topics: DetectorTopics, partition: int) -> list[FeedHealth]:
+    entries = [CODEC.decode(JournalEntry, record.value or b"") for record in topics.read(JOURNAL, partition)]
+    return [CODEC.decode(FeedHealth, entry.context.value) for entry in entries if entry.context is not None]
+
+
+def own_row(next_offset: int) -> DetectorSnapshot:
+    return DetectorSnapshot(asset="", partition=0, format=1, next_offset=next_offset, next_sequence=0, state=b"")
+
+
+def places(position: int) -> dict[str, str]:
+    return {PLACES_HEADER: msgspec.json.encode({LIQUIDATIONS.name: position}).decode()}
+
+
+def test_rows_of_a_replaced_owner_are_passed_over(topics: DetectorTopics) -> None:
+    topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(9)), partition=0)
+    write(topics, SNAPSHOTS, 0, own_row(8), key="partition/0", **{EPOCH_HEADER: "3"}, **places(8))
+    write(topics, SNAPSHOTS, 0, own_row(4), key="partition/0", **{EPOCH_HEADER: "2"}, **places(4))
+    found = recover(topics.kafka, CODEC, [0], ending=threading.Event())[0]
+    assert (found.position, found.end, found.epoch, found.rows) == (8, 9, 4, [own_row(8)])
+
+
+def test_state_of_another_log_is_refused(topics: DetectorTopics) -> None:
+    write(topics, SNAPSHOTS, 0, own_row(8), key="partition/0", **{EPOCH_HEADER: "1"}, **places(8))
+    with pytest.raises(SettingsError, match=r"ends at 0, but the state .* has seen 8: the topic was made anew"):
+        recover(topics.kafka, CODEC, [0], ending=threading.Event())
+
+
+def test_each_takeover_has_a_higher_epoch(topics: DetectorTopics) -> None:
+    found = [recover(topics.kafka, CODEC, [0, 1], ending=threading.Event())[1] for _ in range(3)]
+    assert [one.epoch for one in found] == [1, 2, 3]
+    assert [entry.epoch for entry in found[-1].entries] == [1, 2, 3]
+
+
+def test_reading_is_cut_off_when_the_worker_ends(topics: DetectorTopics) -> None:
+    ending = threading.Event()
+    ending.set()
+    with pytest.raises(BrokerUnavailable, match="the worker ends"):
+        recover(topics.kafka, CODEC, [0], ending=ending)
