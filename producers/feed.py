@@ -175,7 +175,7 @@ class Feed:
         heartbeat, now = self._adapter.heartbeat, time.monotonic()
         if heartbeat is not None and now >= self._next_beat:
             self._next_beat = now + heartbeat.interval_ms / 1_000
-            self._answer_deadline = now + heartbeat.answer_ms_max / 1_000
+            self._answer_deadline = min(self._answer_deadline, now + heartbeat.answer_ms_max / 1_000)
             with contextlib.suppress(ConnectionClosed):  # what had arrived is still to be received, then recv says so
                 await connection.send(heartbeat.frame)
 
