@@ -30,7 +30,12 @@ from tests.stack.waiting import eventually
 
 CODEC: Final = Codec()
 ASSETS: Final = ("BTC", "ETH", "SOL", "DOGE")
-WORKER: Final = "from processors.app import run; from processors.settings import ProcessorSettings as S; "
+RUN: Final = """
+from processors.app import run
+from processors.settings import ProcessorSettings
+from runtime.settings import load
+run(load(ProcessorSettings))
+"""
 FLUSH_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 10.0
 
@@ -122,7 +127,14 @@ class DetectorTopics:
 class Worker:
     """A worker of the detector in a process of its own; killed at the end of the `with` block if it still runs."""
 
-    def __init__(self, topics: DetectorTopics, folder: Path, *, settings: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        topics: DetectorTopics,
+        folder: Path,
+        *,
+        settings: Sequence[tuple[str, str]] = (),
+        command: Sequence[str] = (sys.executable, "-c", RUN),
+    ) -> None:
         self.port = _free_port()
         self._log = folder / f"worker-{self.port}.log"
         environment = {
@@ -133,9 +145,8 @@ class Worker:
             "LIQCASCADE_HOST__SNAPSHOT_INTERVAL_MS": "500",
             **dict(settings),
         }
-        command = [sys.executable, "-c", WORKER + "from runtime.settings import load; run(load(S))"]
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=log)
+            self.process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
 
     def __enter__(self) -> "Worker":
         return self
