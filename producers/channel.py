@@ -28,7 +28,9 @@ DRAIN_S: Final = 2.0  # of the 5 s that the stage has to end: closing takes 1.5 
 
 
 class Channel:
-    """`run` starts its tasks in the stage's group; `stop` ends them, and what had arrived is with the publisher."""
+    """`run` starts its tasks in the stage's group; `stop` ends them, and what had arrived is with the publisher.
+
+    `waiting`: frames with an unknown instrument, by the task that takes them again after a refresh."""
 
     _tasks: asyncio.TaskGroup
 
@@ -37,12 +39,12 @@ class Channel:
         self.dead_letters = 0
         self._adapter, self._settings, self._publisher = adapter, settings, publisher
         self._decode = adapter.decoders[LIQUIDATION]
-        self._catalogue = Catalogue(adapter, settings)
+        self.catalogue = Catalogue(adapter, settings)
         self._health = ChannelHealth(adapter.exchange, LIQUIDATION, now_ms=_now_ms())
         self._recent = RecentIds()
         self._feeds: dict[Feed, asyncio.Task[None]] = {}
         self._chores: list[asyncio.Task[None]] = []
-        self._waiting: dict[asyncio.Task[None], tuple[bytes, int, FrameRefused]] = {}
+        self.waiting: dict[asyncio.Task[None], tuple[bytes, int, FrameRefused]] = {}
         self._log = structlog.get_logger().bind(exchange=self.exchange, channel=LIQUIDATION)
 
     @property
@@ -57,10 +59,10 @@ class Channel:
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Learn the instruments and open the connections."""
-        await self._catalogue.start()
-        self._log.info("instruments", known=len(self._catalogue.listed))
+        await self.catalogue.start()
+        self._log.info("instruments", known=len(self.catalogue.listed))
         self._tasks = tasks
-        await self._open(self._adapter.topics(self._catalogue.listed))
+        await self._open(self._adapter.topics(self.catalogue.listed))
         self._chores += [tasks.create_task(self._refresh()), tasks.create_task(self._repeat_health())]
 
     async def stop(self) -> None:
@@ -72,7 +74,7 @@ class Channel:
             _, unfinished = await asyncio.wait(self._feeds.values(), timeout=DRAIN_S)
             for task in unfinished:
                 task.cancel()
-        waiting, self._waiting = self._waiting, {}
+        waiting, self.waiting = self.waiting, {}
         for task, (frame, received_time_us, refused) in waiting.items():
             task.cancel()
             await self._refuse(frame, received_time_us, refused)
@@ -101,17 +103,17 @@ class Channel:
     async def take(self, frame: bytes, received_time_us: int, subscribed_time_ms: int) -> None:
         """Decode one frame, publish what is new in it, and put it aside if something in it is not understood."""
         refused = await self._decode_and_publish(frame, received_time_us, subscribed_time_ms)
-        if isinstance(refused, UnknownInstrument) and len(self._waiting) < FRAMES_WAITING_MAX:
+        if isinstance(refused, UnknownInstrument) and len(self.waiting) < FRAMES_WAITING_MAX:
             task = self._tasks.create_task(self._take_again(frame, received_time_us, subscribed_time_ms))
-            self._waiting[task] = (frame, received_time_us, refused)
+            self.waiting[task] = (frame, received_time_us, refused)
         elif refused is not None:
             await self._refuse(frame, received_time_us, refused)
 
     async def _take_again(self, frame: bytes, received_time_us: int, subscribed_time_ms: int) -> None:
         """The same once the instruments have been read anew; rows that were published are known as repeated."""
-        await self._catalogue.refresh_for_unknown()
+        await self.catalogue.refresh_for_unknown()
         task = asyncio.current_task()
-        if task is not None and self._waiting.pop(task, None) is not None:
+        if task is not None and self.waiting.pop(task, None) is not None:
             refused = await self._decode_and_publish(frame, received_time_us, subscribed_time_ms)
             if refused is not None:
                 await self._refuse(frame, received_time_us, refused)
@@ -122,7 +124,7 @@ class Channel:
         refused = None
         events: Sequence[Liquidation]
         try:
-            events = self._decode(frame, received_time_us=received_time_us, instruments=self._catalogue.instruments)
+            events = self._decode(frame, received_time_us=received_time_us, instruments=self.catalogue.instruments)
         except FrameRefused as exc:
             events, refused = exc.events, exc
         except Exception as exc:  # a fault of ours in one frame must not silence an exchange
@@ -153,9 +155,9 @@ class Channel:
 
     async def _refresh(self) -> None:
         while True:
-            await asyncio.sleep(self._catalogue.seconds_to_refresh())
-            await self._catalogue.refresh()
-            wanted = self._adapter.topics(self._catalogue.listed)
+            await asyncio.sleep(self.catalogue.seconds_to_refresh())
+            await self.catalogue.refresh()
+            wanted = self._adapter.topics(self.catalogue.listed)
             for feed in self._feeds:
                 if again := feed.refused.intersection(wanted):
                     await feed.add(sorted(again))
