@@ -50,8 +50,8 @@ class OpenInterest(Record, frozen=True, kw_only=True, gc=False):
     asset: str
     instrument: str
     market: Market
-    open_interest: float
-    open_interest_usd: float
+    open_interest: float | None = None
+    open_interest_usd: float | None = None
     event_time_ms: int
     received_time_us: int
 
