@@ -44,9 +44,8 @@ def run() -> dict[str, object]:
             environment = {stack.kafka.variable: stack.kafka.start()}
             kafka = KafkaSettings(bootstrap_servers=stack.kafka.url)
             create_topics(kafka)
-            AdminClient(confluent_config(kafka)).create_topics([NewTopic(BARE_TOPIC, kafka.partitions, 1)])[
-                BARE_TOPIC
-            ].result()
+            admin = AdminClient(confluent_config(kafka))
+            admin.create_topics([NewTopic(BARE_TOPIC, kafka.partitions, 1)])[BARE_TOPIC].result()
             stage = Stage("process", ["stack.cli", "process"], environment | {"LIQCASCADE_LOG__FORMAT": "json"}, data)
             stage.start()
             stage.await_ready()

@@ -86,7 +86,8 @@ def _assets(ledger: Ledger) -> Table:
 def _alerts(ledger: Ledger) -> Table:
     table = Table("newest alerts", "", "", "", box=None, header_style="bold")
     for alert in ledger.alerts[-ALERTS_SHOWN_MAX:][::-1]:
-        change = f"{alert.previous_level} → {alert.level}"
+        moved = alert.previous_level is not alert.level
+        change = f"{alert.previous_level} → {alert.level}" if moved else alert.level
         table.add_row(
             escape(alert.asset), alert.kind, Text(change, style=LEVEL_STYLES[alert.level]), f"{alert.probability:.2f}"
         )
