@@ -101,6 +101,8 @@ class LogReader:
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset kept and next offset to be written."""
+        if not self._starts:
+            self._consumer.poll(0)  # so that what the client logs is not kept
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUNDS_S_MAX)
         except KafkaException as exc:

@@ -10,13 +10,14 @@ import pytest
 
 from processors.host.log import LogReader
 from schemas.topics import LIQUIDATIONS, SNAPSHOTS
+from stack.embedded import EmbeddedStack
 from tests.processors.topics import DetectorTopics, Worker, liquidation
 from tests.stack.waiting import eventually
 
 PARTITIONS = 3
-EVENTS = 3_000
-PER_S = 500
-JUNK_EVERY = 500
+EVENTS = 2_400
+PER_S = 600
+JUNK_EVERY = 400
 
 
 @pytest.fixture
@@ -121,3 +122,20 @@ def test_partitions_move_between_workers(topics: DetectorTopics, tmp_path: Path)
             eventually(lambda: everything_is_covered(topics), "the state covers all")
             assert second.stop() == 0
     assert topics.assert_published_as_replayed() > EVENTS // 100
+
+
+def test_a_broker_that_dies_is_waited_for(topic_prefix: str, tmp_path: Path) -> None:
+    # stream   |==================================================|
+    # broker   |-------- kill -9      |---------------------------
+    with EmbeddedStack(tmp_path / "stack") as stack:
+        topics = DetectorTopics(stack.kafka.start(), topic_prefix, partitions=PARTITIONS)
+        stream = Stream(topics)
+        with Worker(topics, tmp_path) as worker:
+            worker.ready()
+            with stream.running():
+                stream.past(EVENTS // 3)
+                stack.kafka.kill()
+                stack.kafka.start()
+            eventually(lambda: everything_is_covered(topics), "the state covers all")
+            assert worker.stop() == 0
+        assert topics.assert_published_as_replayed() > EVENTS // 100
