@@ -6,6 +6,8 @@ import pkgutil
 import sys
 
 import benchmarks
+from runtime.logs import configure
+from runtime.settings import LogSettings
 from schemas.errors import LiqcascadeError
 
 
@@ -15,6 +17,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in names:
         print(f"say which benchmark: make bench NAME=… with one of {', '.join(names)}", file=sys.stderr)
         return 2
+    configure(LogSettings(level="warning", format="console"), stage="benchmark")
     try:
         result = importlib.import_module(f"benchmarks.{arguments[0]}").run()
     except LiqcascadeError as exc:

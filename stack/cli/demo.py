@@ -27,6 +27,8 @@ def demo(
     """Start everything, play simulated exchanges, show a live table, and settle the account at the end.
 
     The last line on stdout is one JSON object. Exit code 1 when anything was lost or doubled."""
+    from runtime.logs import configure
+    from runtime.settings import LogSettings
     from stack.demo.options import DemoOptions, parse_fault
     from stack.demo.run import run_demo
     from stack.simulator.scenarios import SCENARIOS
@@ -35,6 +37,7 @@ def demo(
         raise SettingsError(f"--frames {frames} is not a folder")
     if scenario not in SCENARIOS:
         raise SettingsError(f"--scenario {scenario}: say one of {', '.join(SCENARIOS)}")
+    configure(LogSettings(format="console"), stage="demo")
     faults = tuple(parse_fault(text) for text in fault or [])
     account = run_demo(
         DemoOptions(seconds=seconds, scenario=scenario, seed=seed, frames=frames, faults=faults, data=data)

@@ -31,8 +31,11 @@ def up(
     """Start the servers and print their URLs as environment settings.
 
     Without --detach they end with this command. A server whose URL is set in the environment is not started."""
+    from runtime.logs import configure
+    from runtime.settings import LogSettings
     from stack import supervisor
 
+    configure(LogSettings(format="console"), stage="stack")
     given = {name: os.environ[name] for name in supervisor.VARIABLES if os.environ.get(name)}
 
     def announce(status: "StackStatus") -> None:
