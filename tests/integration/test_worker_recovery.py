@@ -15,9 +15,9 @@ from tests.processors.topics import DetectorTopics, Worker, liquidation
 from tests.stack.waiting import eventually
 
 PARTITIONS = 3
-EVENTS = 2_400
-PER_S = 600
-JUNK_EVERY = 400
+PER_S = 400
+BATCH = 10
+JUNK_EVERY = 150
 
 
 @pytest.fixture
@@ -26,27 +26,29 @@ def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
 
 
 class Stream:
-    """Appends liquidations at a pace, in a thread; some are nothing that can be decoded, some are late."""
+    """Appends liquidations at a pace, in a thread, until the end of `running`; some are nothing that can be decoded,
+    some are late."""
 
     def __init__(self, topics: DetectorTopics) -> None:
         self._topics, self.sent = topics, 0
         self._thread = threading.Thread(target=self._run, name="stream")
-        self._pace = threading.Event()
+        self._ending = threading.Event()
 
-    def past(self, number: int) -> None:
+    def more(self, count: int = 200) -> None:
+        """Wait until so many more are appended."""
+        number = self.sent + count
         eventually(lambda: self.sent >= number, f"{number} appended")
 
     def _run(self) -> None:
-        for number in range(0, EVENTS, 10):
+        while not self._ending.wait(BATCH / PER_S):
             now_ms = time.time_ns() // 1_000_000
             self._topics.append(
                 b"junk"
-                if one % JUNK_EVERY == JUNK_EVERY - 1
-                else liquidation(one, event_time_ms=now_ms - one % 5 * 50, backlog=one % 100 == 0)
-                for one in range(number, number + 10)
+                if number % JUNK_EVERY == JUNK_EVERY - 1
+                else liquidation(number, event_time_ms=now_ms - number % 5 * 50, backlog=number % 20 == 0)
+                for number in range(self.sent, self.sent + BATCH)
             )
-            self.sent = number + 10
-            self._pace.wait(10 / PER_S)
+            self.sent += BATCH
 
     @contextmanager
     def running(self) -> Iterator["Stream"]:
@@ -54,6 +56,7 @@ class Stream:
         try:
             yield self
         finally:
+            self._ending.set()
             self._thread.join()
 
 
@@ -71,71 +74,73 @@ def everything_is_covered(topics: DetectorTopics) -> bool:
 
 
 def test_a_killed_worker_leaves_each_output_once(topics: DetectorTopics, tmp_path: Path) -> None:
-    # stream   |==================================================|
-    # workers  |---- kill -9 |------ kill -9 |--- kill -9 |-------------- SIGTERM
+    # stream   |==========================================|
+    # workers  |--- kill -9  |---- kill -9  |---- kill -9   |------- SIGTERM
     stream = Stream(topics)
-    with Worker(topics, tmp_path) as first:
-        first.ready()
-        with stream.running():
-            stream.past(EVENTS // 6)
-            first.kill()
-            for part in (3, 4):
-                with Worker(topics, tmp_path) as next_one:
-                    next_one.ready()
-                    stream.past(EVENTS * part // 6)
+    with stream.running():
+        for _ in range(3):
+            with Worker(topics, tmp_path) as worker:
+                worker.ready()
+                stream.more()
     with Worker(topics, tmp_path) as last:
         last.ready()
         eventually(lambda: everything_is_covered(topics), "the state covers all")
         assert last.stop() == 0
-    assert topics.assert_published_as_replayed() > EVENTS // 100
+    assert topics.assert_published_as_replayed() > stream.sent // 20
     letters = topics.letters()
     assert set(letters.values()) == {1}
-    assert len(letters) == EVENTS // JUNK_EVERY
+    assert len(letters) == stream.sent // JUNK_EVERY
 
 
 def test_an_orderly_stop_repeats_nothing(topics: DetectorTopics, tmp_path: Path) -> None:
+    # stream   |========================|
+    # workers  |------ SIGTERM    |------------ SIGTERM
     stream = Stream(topics)
-    with Worker(topics, tmp_path) as first, stream.running():
-        first.ready()
-        stream.past(EVENTS // 3)
-        assert first.stop() == 0
+    with stream.running():
+        with Worker(topics, tmp_path) as first:
+            first.ready()
+            stream.more()
+            assert first.stop() == 0
+        stream.more()
     with Worker(topics, tmp_path) as second:
         second.ready()
         eventually(lambda: everything_is_covered(topics), "the state covers all")
         assert "liqcascade_detector_suppressed_total 0.0" in second.metrics()
         assert second.stop() == 0
-    assert topics.assert_published_as_replayed() > EVENTS // 100
+    assert topics.assert_published_as_replayed() > stream.sent // 20
 
 
 def test_partitions_move_between_workers(topics: DetectorTopics, tmp_path: Path) -> None:
-    # first   |------------------------------| SIGTERM
-    # second             |-------------------------------|
+    # stream   |==========================================|
+    # first    |---------------------------- SIGTERM
+    # second             |------------------------------------ SIGTERM
     stream = Stream(topics)
-    with Worker(topics, tmp_path) as first:
-        first.ready()
-        with stream.running(), Worker(topics, tmp_path) as second:
+    with Worker(topics, tmp_path) as first, Worker(topics, tmp_path) as second:
+        with stream.running():
             eventually(lambda: bool(second.partitions()) and bool(first.partitions()), "both own some")
             assert not first.partitions() & second.partitions()
+            stream.more()
             assert first.stop() == 0
             eventually(lambda: len(second.partitions()) == PARTITIONS, "the second owns all")
-            stream.past(EVENTS)
-            eventually(lambda: everything_is_covered(topics), "the state covers all")
-            assert second.stop() == 0
-    assert topics.assert_published_as_replayed() > EVENTS // 100
+            stream.more()
+        eventually(lambda: everything_is_covered(topics), "the state covers all")
+        assert second.stop() == 0
+    assert topics.assert_published_as_replayed() > stream.sent // 20
 
 
 def test_a_broker_that_dies_is_waited_for(topic_prefix: str, tmp_path: Path) -> None:
-    # stream   |==================================================|
-    # broker   |-------- kill -9      |---------------------------
+    # stream   |====================================|
+    # broker   |-------- kill -9      |---------------------
     with EmbeddedStack(tmp_path / "stack") as stack:
         topics = DetectorTopics(stack.kafka.start(), topic_prefix, partitions=PARTITIONS)
         stream = Stream(topics)
         with Worker(topics, tmp_path) as worker:
             worker.ready()
             with stream.running():
-                stream.past(EVENTS // 3)
+                stream.more()
                 stack.kafka.kill()
                 stack.kafka.start()
+                stream.more()
             eventually(lambda: everything_is_covered(topics), "the state covers all")
             assert worker.stop() == 0
-        assert topics.assert_published_as_replayed() > EVENTS // 100
+        assert topics.assert_published_as_replayed() > stream.sent // 20
