@@ -20,7 +20,8 @@ from schemas.errors import BrokerUnavailable
 from schemas.topics import DEAD_LETTERS, FEED_HEALTH, LIQUIDATIONS
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-FLUSH_S: Final = 2.5  # of the 5 s that the stage has to end; closing the connections takes 2 at most
+STOP_S: Final = 2.3  # of the 5 s that the stage has to end; closing the connections takes 1.5 at most
+FLUSH_S: Final = 2.5
 BEAT_S: Final = 1.0
 ALIVE_S: Final = 15.0  # an event loop that did not come round for so long hangs; a garbage collection takes 1 s
 
@@ -76,7 +77,14 @@ class Stage:
             await self._stopped.wait()
             for start in starts:
                 start.cancel()
-            await asyncio.gather(*(channel.stop() for channel in self._channels))
+            try:
+                async with asyncio.timeout(STOP_S):
+                    await asyncio.gather(*(channel.stop() for channel in self._channels))
+            except TimeoutError as exc:
+                raise BrokerUnavailable(
+                    f"ending: the queue of {self._settings.producers.queue_messages_max} records for "
+                    f"{self._settings.kafka.bootstrap_servers} stayed full for {STOP_S:g} s, so frames were lost"
+                ) from exc
             for chore in chores:
                 chore.cancel()
 

@@ -24,7 +24,6 @@ from schemas.words import FeedState
 # late, clocks differ by 0.1 s; an older one would be outside the windows' 5 s of grace anyway.
 BACKLOG_MS: Final = 5_000
 FRAMES_WAITING_MAX: Final = 1_000  # for a refresh of the instruments; 1,000 frames of 300 bytes
-DRAIN_S: Final = 2.0  # of the 5 s that the stage has to end: closing takes 1.5 s at most
 
 
 class Channel:
@@ -66,14 +65,14 @@ class Channel:
         self._chores += [tasks.create_task(self._refresh()), tasks.create_task(self._repeat_health())]
 
     async def stop(self) -> None:
-        """Close the connections; frames that wait for instruments go to the dead letters."""
+        """Close the connections, publish what had arrived; frames that wait for instruments go to the dead letters.
+
+        Waits as long as the broker does."""
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*(feed.stop() for feed in self._feeds))
         if self._feeds:
-            _, unfinished = await asyncio.wait(self._feeds.values(), timeout=DRAIN_S)
-            for task in unfinished:
-                task.cancel()
+            await asyncio.wait(self._feeds.values())
         waiting, self.waiting = self.waiting, {}
         for task, (frame, received_time_us, refused) in waiting.items():
             task.cancel()
@@ -112,11 +111,11 @@ class Channel:
     async def _take_again(self, frame: bytes, received_time_us: int, subscribed_time_ms: int) -> None:
         """The same once the instruments have been read anew; rows that were published are known as repeated."""
         await self.catalogue.refresh_for_unknown()
+        refused = await self._decode_and_publish(frame, received_time_us, subscribed_time_ms)
         task = asyncio.current_task()
-        if task is not None and self.waiting.pop(task, None) is not None:
-            refused = await self._decode_and_publish(frame, received_time_us, subscribed_time_ms)
-            if refused is not None:
-                await self._refuse(frame, received_time_us, refused)
+        assert task is not None, "started by take()"
+        if self.waiting.pop(task, None) is not None and refused is not None:
+            await self._refuse(frame, received_time_us, refused)
 
     async def _decode_and_publish(
         self, frame: bytes, received_time_us: int, subscribed_time_ms: int

@@ -55,6 +55,7 @@ class Feed:
         self._log = structlog.get_logger().bind(exchange=adapter.exchange.value)
         self._stopped = asyncio.Event()
         self._connection: ClientConnection | None = None
+        self._running: asyncio.Task[None] | None = None
         self._attempts = 0
         self._acks_pending = 0
         self._live = False
@@ -63,6 +64,14 @@ class Feed:
 
     async def run(self) -> None:
         """Connect and receive until `stop`."""
+        self._running = asyncio.current_task()
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            if not self._stopped.is_set():
+                raise
+
+    async def _run(self) -> None:
         while not self._stopped.is_set():
             start = time.monotonic()
             try:
@@ -86,6 +95,8 @@ class Feed:
         self._stopped.set()
         if self._connection is not None:
             await self._connection.close()
+        elif self._running is not None:
+            self._running.cancel()  # it waits for a connection, or between two of them: there is nothing to hand over
 
     async def add(self, topics: Sequence[str]) -> None:
         """Subscribe to more topics, or again to refused ones, on the open connection and on every later one."""

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers import metrics
@@ -33,7 +32,6 @@ class Publisher:
         self._servers = settings.bootstrap_servers
         self._codec = Codec(settings.schema_registry_url)
         self._names = topic_names(settings)
-        self._log = structlog.get_logger()
         self._failure: BrokerUnavailable | None = None
         self._callbacks: dict[tuple[str, str], Delivered] = {}
         self.published: Counter[tuple[str, str]] = Counter()  # (topic, exchange), acknowledged by the broker
@@ -136,10 +134,8 @@ class Publisher:
         return callback
 
     def _error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if error.fatal():  # from all others librdkafka recovers by itself, and has logged them; records wait
             self._fail(f"publishing to {self._servers}: {error.str()}")
-        else:  # librdkafka goes on by itself; records wait
-            self._log.warning("broker", servers=self._servers, reason=error.str(), waiting=len(self._producer))
 
     def _fail(self, sentence: str) -> None:
         if self._failure is None:

@@ -203,6 +203,26 @@ async def test_wait_for_the_broker_is_no_silence_of_the_exchange() -> None:
     assert RECONNECTING not in listener.states
 
 
+async def test_stop_does_not_wait_for_a_server_that_never_answers() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
+        await reader.read()
+        writer.close()
+
+    called = asyncio.Event()
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        section = ProducersSection().model_copy(
+            update={"origins": {"gate": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}}
+        )
+        listener = Listener()
+        feed = Feed(adapter(), ["a"], settings=section, on_frame=listener.on_frame, on_state=listener.on_state)
+        task = asyncio.create_task(feed.run())
+        await called.wait()
+        await feed.stop()
+        await asyncio.wait_for(task, feed_module.OPEN_TIMEOUT_S / 2)
+    assert listener.states == []
+
+
 async def test_error_of_our_own_ends_the_feed() -> None:
     listener = Listener()
     listener.error = BrokerUnavailable("publishing: no broker")

@@ -160,6 +160,27 @@ async def test_error_of_the_broker_ends_the_stage_with_its_sentence(
                 await stage.run()
 
 
+async def test_broker_that_stays_away_does_not_hold_up_the_end(
+    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(self: object, events: object) -> None:
+        blocked.set()
+        await asyncio.Event().wait()
+
+    blocked = asyncio.Event()
+    monkeypatch.setattr("producers.publish.Publisher.liquidations", wait)
+    monkeypatch.setattr("producers.app.STOP_S", 0.3)
+    async with simulator("flash") as (_, origins):
+        section = ProducersSection(origins=origins, cache_folder=tmp_path)
+        stage = Stage(ProducerSettings(kafka=kafka_settings, producers=section))
+        task = asyncio.create_task(stage.run())
+        async with asyncio.timeout(DEADLINE_S):
+            await blocked.wait()
+            stage.stop()
+            with pytest.raises(BrokerUnavailable, match="frames were lost"):
+                await task
+
+
 def test_unknown_exchange_is_a_sentence() -> None:
     with pytest.raises(SettingsError, match=r"mtgox.*known are binance, bybit, okx"):
         load(ProducerSettings, producers={"exchanges": ["mtgox"]})
