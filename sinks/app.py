@@ -31,7 +31,7 @@ class SinkStage:
         kinds = enabled_sinks(settings)
         self.workers = [Worker(settings, kind(settings)) for kind in kinds]
         self._topics = list(dict.fromkeys([topic for kind in kinds for topic in kind.topics] + [DEAD_LETTERS]))
-        self._operations = OperationsServer(settings.operations, alive=self.alive, ready=self.ready)
+        self._operations: OperationsServer | None = None
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._error: BaseException | None = None
@@ -41,6 +41,7 @@ class SinkStage:
 
         Raises BrokerUnavailable, SettingsError."""
         create_topics(self._settings.kafka, self._topics)
+        self._operations = OperationsServer(self._settings.operations, alive=self.alive, ready=self.ready)
         address = self._operations.start()
         self._threads = [
             threading.Thread(target=self._run, args=(worker,), name=f"sink-{worker.name}", daemon=True)
@@ -71,7 +72,8 @@ class SinkStage:
             thread.join(max(0.0, deadline_s - time.monotonic()))
             if thread.is_alive():
                 log.warning("left in the middle of a batch; it is read again at the next start", sink=worker.name)
-        self._operations.stop()
+        if self._operations is not None:
+            self._operations.stop()
 
     def alive(self) -> dict[str, str]:
         """A part a sink: "ok" while its thread runs."""

@@ -57,6 +57,12 @@ class Connector(ABC):
         Raises RecordRefused: nothing was written, since the store cannot hold a value of at least one record."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Ask the store over the open connection whether it is there, so that an idle sink notices an outage.
+
+        Raises StoreUnavailable."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the connection; never raises. `open` connects again."""
 

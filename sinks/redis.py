@@ -99,6 +99,12 @@ class RedisSink(Connector):
             raise StoreUnavailable(f"landing {len(records)} records at {address(self._settings)}: {key} {why}")
         self._next.update(next_offsets)
 
+    def check(self) -> None:
+        """One round trip. See the contract."""
+        assert self._client is not None, "open() first"
+        with errors(self._settings, "checking the connection"):
+            self._client.ping()
+
     def close(self) -> None:
         """See the contract."""
         client, self._client = self._client, None

@@ -23,7 +23,7 @@ EXPRESSIONS: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity, once a record
 class Table:
     """One table: its columns with their types, `time_ms` and `time_us` for times, and the line of a record."""
 

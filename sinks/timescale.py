@@ -110,6 +110,13 @@ class TimescaleSink(Connector):
                 cursor.execute(MARK_LATE, (min(late_ms), max(late_ms)))
         self._next.update(next_offsets)
 
+    def check(self) -> None:
+        """One round trip. See the contract."""
+        connection = self._connection
+        assert connection is not None, "open() first"
+        with postgres.errors(self._settings, "checking the connection"), connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
     def close(self) -> None:
         """See the contract."""
         connection, self._connection = self._connection, None

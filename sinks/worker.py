@@ -24,6 +24,7 @@ from sinks.reader import Reader, position_of
 from sinks.settings import SinkSettings
 
 POLL_S: Final = 0.2  # how late a stop or a rebalance is noticed
+IDLE_S_MAX: Final = 2.0  # how late an idle sink notices an outage
 
 log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ class Worker:
         self._topics = {names.of(topic): topic for topic in connector.topics}
         self._stopping = threading.Event()
         self._failures = 0
-        self._outage_since_s = self._resume_s = 0.0
+        self._outage_since_s = self._resume_s = self._check_s = 0.0
 
     @property
     def condition(self) -> str:
@@ -97,8 +98,15 @@ class Worker:
         batch = self._gather(reader)
         if self.state is State.RUNNING:
             self.problem = reader.problem
-        if batch and reader.started:
+        if not reader.started:
+            return
+        if batch:
             self._land(reader, batch)
+        elif time.monotonic() >= self._check_s:
+            self.connector.check()
+        else:
+            return
+        self._check_s = time.monotonic() + IDLE_S_MAX
 
     def _gather(self, reader: Reader) -> list[Message]:
         """The next batch: as many records as there may be, none of which waits longer than the sink allows."""
@@ -119,9 +127,9 @@ class Worker:
         next_offsets: dict[Position, int] = {}
         refused = 0
         for message in batch:
-            record = self._decode(message)
             position, offset = position_of(message), message.offset()
             assert offset is not None, "a message from a partition has one"
+            record = self._decode(message, position, offset)
             assert offset >= next_offsets.get(position, 0), "offsets of a partition rise"
             next_offsets[position] = offset + 1
             if record is None:
@@ -156,10 +164,8 @@ class Worker:
             return 1
         return 0
 
-    def _decode(self, message: Message) -> SinkRecord | None:
-        position, offset, value = position_of(message), message.offset(), message.value()
-        assert offset is not None
-        topic = self._topics[position[0]]
+    def _decode(self, message: Message, position: Position, offset: int) -> SinkRecord | None:
+        value, topic = message.value(), self._topics[position[0]]
         try:
             if value is None:
                 raise SchemaError(f"a record of {position[0]} has no value")

@@ -179,6 +179,14 @@ def test_a_killed_store_is_unavailable_and_keeps_what_it_had(store: Store, setti
     assert store.landed(settings) == {"binance:BTCUSDT:1": 1, "binance:BTCUSDT:2": 1}
 
 
+def test_an_idle_sink_notices_an_outage(store: Store, settings: SinkSettings) -> None:
+    sink = opened(store, settings)
+    sink.check()
+    store.server.kill()
+    with pytest.raises(StoreUnavailable):
+        sink.check()
+
+
 def test_closing_twice_or_unopened_is_fine(store: Store, settings: SinkSettings) -> None:
     sink = SINKS[store.sink](settings)
     sink.close()

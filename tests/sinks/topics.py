@@ -17,7 +17,7 @@ from sinks.settings import SinkSettings
 from sinks.worker import Worker
 from tests.sinks.records import CODEC, TOPIC_OF
 
-WAIT_S_MAX = 25.0
+WAIT_S_MAX = 60.0
 LOOK_S = 0.02
 
 
