@@ -15,6 +15,7 @@ from processors.host.consumer import Consumer, Transport
 from processors.host.host import Host
 from processors.host.instance import InstanceName
 from processors.settings import ProcessorSettings
+from processors.warm_up import warm_up
 from runtime import logs
 from runtime.kafka import create_topics, ssl_context, topic_names
 from runtime.operations import OperationsServer
@@ -82,8 +83,9 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         self._operations = OperationsServer(settings.operations, alive=self._alive, ready=self._ready)
 
     async def on_start(self) -> None:
-        """Start the host and the operations server before the consumer joins its group."""
+        """Compile, and start the host and the operations server, before the consumer joins its group."""
         await super().on_start()
+        await asyncio.to_thread(warm_up, self._settings.detector)
         self.host = Host(
             self._settings.kafka,
             self._settings.host,

@@ -32,4 +32,4 @@ numba.config.LOOP_VECTORIZE = numba.config.SLP_VECTORIZE = 0
 
 def jit(function: F) -> F:
     """Compile at the first call. Divisions follow IEEE 754 and no operation is reordered: results are reproducible."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function))

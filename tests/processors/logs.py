@@ -1,0 +1,155 @@
+"""Logs for tests of the detector: liquidations and ticks in the order in which they are folded."""
+
+import random
+from collections.abc import Iterable, Sequence
+
+from processors.detector import Delivered, Detector, Output
+from processors.settings import DetectorSettings
+from schemas.codec import to_json
+from schemas.records import JournalEntry, Liquidation
+from schemas.words import Completeness, Exchange, JournalKind, Market, PriceKind, Side
+
+START_MS = 1_760_000_000_000
+EXCHANGES = tuple(Exchange)[1:]
+TICK_MS = 200
+Entry = Delivered | JournalEntry
+
+
+def liquidation(
+    event_time_ms: int,
+    *,
+    asset: str = "BTC",
+    exchange: Exchange = Exchange.BYBIT,
+    side: Side = Side.LONG,
+    notional_usd: float = 1_000.0,
+    backlog: bool = False,
+    completeness: Completeness = Completeness.ALL,
+    name: object = 0,
+) -> Liquidation:
+    """One liquidation; times from START_MS."""
+    return Liquidation(
+        event_id=f"{exchange}:{asset}:{event_time_ms}:{name}",
+        exchange=exchange,
+        asset=asset,
+        instrument=f"{asset}USDT",
+        market=Market.USDT,
+        side=side,
+        price=100.0,
+        quantity=notional_usd / 100,
+        notional_usd=notional_usd,
+        price_kind=PriceKind.BANKRUPTCY,
+        completeness=completeness,
+        event_time_ms=START_MS + event_time_ms,
+        received_time_us=(START_MS + event_time_ms) * 1_000,
+        backlog=backlog,
+    )
+
+
+def at(offset: int, append_time_ms: int, event: Liquidation) -> Delivered:
+    """A liquidation in the log; time from START_MS."""
+    return Delivered(offset, START_MS + append_time_ms, event)
+
+
+def tick(sequence: int, time_ms: int, *, after_offset: int = -1, epoch: int = 1) -> JournalEntry:
+    """A tick; time from START_MS."""
+    return JournalEntry(
+        partition=0,
+        epoch=epoch,
+        sequence=sequence,
+        after_offset=after_offset,
+        kind=JournalKind.TICK,
+        append_time_ms=START_MS + time_ms,
+    )
+
+
+def new_detector(settings: DetectorSettings | None = None) -> Detector:
+    """A detector of partition 0."""
+    return Detector(settings or DetectorSettings(), partition=0)
+
+
+def fold_all(detector: Detector, log: Iterable[Entry]) -> list[Output]:
+    """Fold entries one by one."""
+    outputs = []
+    for entry in log:
+        outputs += detector.apply(entry) if isinstance(entry, JournalEntry) else detector.fold([entry])
+    return outputs
+
+
+def silence(detector: Detector, first_ms: int, *, sequence: int = 0) -> list[Output]:
+    """Ticks from `first_ms` on until nothing is open."""
+    outputs = []
+    while detector.wants_ticks:
+        outputs += detector.apply(tick(sequence, first_ms, after_offset=detector.next_offset - 1))
+        sequence, first_ms = sequence + 1, first_ms + TICK_MS
+    return outputs
+
+
+def random_log(
+    seed: int, events: int, *, assets: Sequence[str] = ("BTC", "ETH", "SOL"), ticks: bool = True
+) -> list[Entry]:
+    """Bursts and silences, lags from none to beyond every grace, backlogs, times ahead of the log, ticks in between."""
+    rng = random.Random(seed)
+    log: list[Entry] = []
+    now, sequence, offset = 0, 0, 0
+    gap_ms = 5.0
+    while offset < events:
+        if rng.random() < 0.03:
+            gap_ms = rng.choice((0.5, 2.0, 5.0, 20.0, 100.0, 1_000.0))
+        now += int(rng.expovariate(1 / gap_ms))
+        if rng.random() < 0.002:
+            silent_ms = rng.choice((3_000, 15_000, 90_000, 700_000))
+            for _ in range(min(silent_ms // TICK_MS, 120) if ticks else 0):
+                now += TICK_MS
+                log.append(tick(sequence, now, after_offset=offset - 1))
+                sequence += 1
+            now += silent_ms
+        elif ticks and rng.random() < 0.05:
+            log.append(tick(sequence, now - rng.choice((0, 0, 50)), after_offset=offset - 1))
+            sequence += 1
+        lag_ms = rng.choice((0, 3, 100, 300, 1_000, 1_000, 3_300, rng.randrange(6_000), rng.randrange(40_000), -200))
+        event = liquidation(
+            now - lag_ms,
+            asset=rng.choice(assets),
+            exchange=rng.choice(EXCHANGES[:3]) if rng.random() < 0.9 else rng.choice(EXCHANGES),
+            side=rng.choice((Side.LONG, Side.LONG, Side.SHORT)),
+            notional_usd=round(rng.lognormvariate(9, 2.5), 6),
+            backlog=rng.random() < 0.01,
+            name=offset,
+        )
+        log.append(at(offset, now - rng.choice((0, 0, 0, 7)), event))
+        offset += 1
+    return log
+
+
+def cascade_log(seed: int, *, assets: Sequence[str] = ("BTC",), peak_per_s: int = 160) -> list[Entry]:
+    """40 s: calm, growth over several exchanges to `peak_per_s` an asset, ebb; ticks in between and for 60 s after."""
+    rng = random.Random(seed)
+    log: list[Entry] = []
+    offset = sequence = 0
+    for now in range(0, 40_000, 10):
+        phase_s = now / 1_000
+        rate_per_s = 0.3 if phase_s < 8 else peak_per_s * max(0.0, 1 - abs(phase_s - 18) / 10) + 0.3
+        if now % TICK_MS == 0:
+            log.append(tick(sequence, now, after_offset=offset - 1))
+            sequence += 1
+        for asset in assets:
+            while rng.random() < rate_per_s / 100 / (1 + rate_per_s / 100):
+                event = liquidation(
+                    now - rng.choice((20, 100, 300, 1_000)),
+                    asset=asset,
+                    exchange=rng.choice(EXCHANGES[: 1 + min(4, now // 9_000)]),
+                    side=Side.LONG if rng.random() < 0.95 else Side.SHORT,
+                    notional_usd=round(rng.lognormvariate(11, 1.5), 6),
+                    name=offset,
+                )
+                log.append(at(offset, now, event))
+                offset += 1
+    for now in range(40_000, 100_000, TICK_MS):
+        log.append(tick(sequence, now, after_offset=offset - 1))
+        sequence += 1
+    return log
+
+
+def as_lines(outputs: Iterable[Output]) -> list[bytes]:
+    """Outputs as bytes, to compare them to the last one."""
+    return [b"%s %s %s" % (one.topic.name.encode(), one.key.encode(), to_json(one.record)) for one in outputs]
