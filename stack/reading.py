@@ -114,11 +114,9 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
 
 
 def _until(consumer: Consumer, end: int) -> Iterator[Message]:
-    while True:
-        messages = consumer.consume(BATCH_MAX, timeout=TIMEOUT_S)
-        if not messages:
-            raise BrokerUnavailable(f"reading a topic: nothing came within {TIMEOUT_S:.0f} s before offset {end}")
-        for message in messages:
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        for message in consumer.consume(BATCH_MAX, timeout=RETRY_S):  # it waits for a whole batch that long
             error, offset = message.error(), message.offset()
             if error is not None:
                 raise BrokerUnavailable(f"reading {message.topic()}: {error.str()}")
@@ -127,3 +125,5 @@ def _until(consumer: Consumer, end: int) -> Iterator[Message]:
                 yield message
             if offset >= end - 1:
                 return
+            deadline = time.monotonic() + TIMEOUT_S
+    raise BrokerUnavailable(f"reading a topic: nothing came within {TIMEOUT_S:.0f} s before offset {end}")
