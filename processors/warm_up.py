@@ -35,7 +35,7 @@ def _liquidation(number: int) -> Liquidation:
     time_ms = HOUR_MS + number * SPAN_MS // EVENTS
     return Liquidation(
         event_id=str(number),
-        exchange=(Exchange.BYBIT, Exchange.OKX)[number % 2],
+        exchange=tuple(Exchange)[1 + number % 2],
         asset="WARM-UP",
         instrument="WARM-UP",
         market=Market.USDT,

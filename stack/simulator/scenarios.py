@@ -113,6 +113,7 @@ class _Cycle:
         self._total = sum(burst.peak_per_s * burst.width_s for burst in scenario.bursts)
 
     def play(self, start_ms: int) -> Iterator[SimulatedLiquidation]:
+        """All of one play, in the order of time; `start_ms` is when it begins."""
         for slab_ms in range(0, self._scenario.length_s * 1000, _SLAB_MS):
             times_ms = np.arange(slab_ms, slab_ms + _SLAB_MS, _STEP_MS)
             bursts = self._burst_rates(times_ms / 1000)
