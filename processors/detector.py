@@ -6,7 +6,6 @@ levels whose hold is over fall (by asset); once a second of T a progress record;
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import Final, TypeVar
 
 import msgspec
@@ -27,7 +26,7 @@ from processors.snapshots import (
     read_partition,
     write_asset,
 )
-from processors.windows.figures import figures_of
+from processors.windows.figures import NO_DATA, figures_of
 from processors.windows.kernel import (
     ASSET_IS_DUE,
     CLOCK_IS_DUE,
@@ -36,8 +35,10 @@ from processors.windows.kernel import (
     RUN_ENDS,
     STATE,
     UPDATE,
+    find_falls,
     fold_run,
     judge_tick,
+    next_due_ms,
 )
 from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, rules_of
 from processors.windows.panes import count_due, first_times, take_due
@@ -221,7 +222,7 @@ class Detector:
             now_ms, sequence, store.assets, len(store.names), store.panes, store.bins, store.sizes, self._rule, due
         ):
             return
-        judged = int(self._rule["judged"])
+        judged = store.judged
         for row in sorted(np.flatnonzero(due).tolist(), key=store.names.__getitem__):
             self._ends[:] = LONG_AGO
             if due[row] & RAISE:
@@ -253,11 +254,9 @@ class Detector:
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        store, hold_ms = self._store, self.settings.hold_ms
-        assets = store.assets[: len(store.names)]
-        alarm_ms = min((self._progress_s + 1) * 1_000, int(assets["closes_ms"].min(initial=NEVER)))
-        for row in np.flatnonzero(assets["level"] > NONE).tolist():
-            alarm_ms = min(alarm_ms, episode.falls_at_ms(assets[row], hold_ms))
+        store = self._store
+        due_ms = next_due_ms(store.assets, len(store.names), self._rule)
+        alarm_ms = min((self._progress_s + 1) * 1_000, due_ms)
         assert alarm_ms > self.log_time_ms, "all that is due was done"
         self._clock["alarm_ms"] = alarm_ms
 
@@ -287,13 +286,13 @@ class Detector:
             outputs.append(Output(WINDOWS, record.asset, record, record.window_id))
 
     def _let_fall(self, now_ms: int, outputs: list[Output]) -> None:
-        store, hold_ms = self._store, self.settings.hold_ms
-        open_rows = np.flatnonzero(store.assets[: len(store.names)]["level"] > NONE).tolist()
-        for row in sorted(open_rows, key=store.names.__getitem__):
-            asset = store.scalars(row)
-            rank = episode.rank_in_force(asset, now_ms=now_ms, hold_ms=hold_ms)
-            if rank == asset["level"]:
-                continue
+        store = self._store
+        ranks = np.empty(len(store.names), np.int64)
+        if not find_falls(now_ms, store.assets, len(store.names), self._rule, ranks):
+            return
+        falling = np.flatnonzero(ranks < store.assets["level"][: len(ranks)]).tolist()
+        for row in sorted(falling, key=store.names.__getitem__):
+            asset, rank = store.scalars(row), int(ranks[row])
             previous = episode.fall(asset, rank)
             self._ends[:] = LONG_AGO
             kind = AlertKind.LOWERED if rank > NONE else AlertKind.ENDED
@@ -306,19 +305,20 @@ class Detector:
         asset, now_ms = self._store.scalars(row), self.log_time_ms
         view = self._view(row)
         if what & RAISE:
-            self._raise(view, row, outputs)
+            view = self._raise(view, row, outputs)
         elif what & UPDATE:
-            self._alert(view, row, AlertKind.UPDATED, int(asset["level"]), outputs)
+            self._alert(view, row, AlertKind.UPDATED, view.figures.level, outputs)
         if what & STATE:
             record = state_of(view)
             outputs.append(Output(STATES, record.asset, record, ""))
             asset["state_ms"] = now_ms
-            asset["quiet"] = view.figures.judged.events == 0 and asset["level"] == NONE
+            asset["quiet"] = view.figures.judged.events == 0 and view.figures.level == NONE
             asset["dirty"] = True
 
-    def _raise(self, view: View, row: int, outputs: list[Output]) -> None:
+    def _raise(self, view: View, row: int, outputs: list[Output]) -> View:
+        """Raise the level to what `view` justifies; returns the view with the new level."""
         asset, store, now_ms = self._store.scalars(row), self._store, self.log_time_ms
-        judged = int(self._rule["judged"])
+        judged = store.judged
         end_ms = int((self._ends[judged] + 1) * store.sizes["pane_ms"][judged])
         from_ms = end_ms - self.settings.judged_size_ms
         previous = episode.rise(asset, view.figures.rank, now_ms=now_ms, from_ms=from_ms)
@@ -327,11 +327,13 @@ class Detector:
             first_times(store.panes, row, store.sizes[0], asset["heads"][0], from_ms, end_ms, first_ms)
             asset["first_ms"] = first_ms
         self._clock["alarm_ms"] = min(int(self._clock[0]["alarm_ms"]), now_ms + self.settings.hold_ms)
+        view = self._view(row)
         self._alert(view, row, AlertKind.RAISED, previous, outputs)
+        return view
 
     def _alert(self, view: View, row: int, kind: AlertKind, previous: int, outputs: list[Output]) -> None:
         asset = self._store.scalars(row)
-        record: CascadeAlert = alert_of(view, kind, previous)
+        record: CascadeAlert = alert_of(view, kind, sequence=int(asset["sequence"]), previous=previous)
         outputs.append(Output(ALERTS, record.asset, record, record.alert_id))
         asset["sequence"] += 1
         asset["alert_ms"] = self.log_time_ms
@@ -340,18 +342,16 @@ class Detector:
 
     def _view(self, row: int) -> View:
         store, now_ms = self._store, self.log_time_ms
-        asset = store.scalars(row)
         figures = figures_of(store, row, self._ends, now_ms=now_ms, rule=self._rule)
         self._coverage.see(self._clock[0]["tapes"].tolist())
         return View(
             asset=store.names[row],
-            row=asset,
             figures=figures,
-            rule=self._rule,
+            boost=self.settings.score.boost,
             flags=tuple([flag for i, flag in enumerate(self._flags) if figures.flags >> i & 1]),
             coverage=self._coverage.exchanges,
             confidence=self._coverage.confidence(
-                correlated=not isnan(asset["correlation"]),
+                correlated=figures.correlation != NO_DATA,
                 correlation_weight=self.settings.score.weights.correlation,
             ),
             position=self._position(),

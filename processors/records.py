@@ -1,22 +1,19 @@
 """Figures of an asset -> the records that are published. Floats are rounded half-even to 6 decimals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import isnan
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from processors.cascade.episode import episode_id
 from processors.cascade.level import NONE
 from processors.cascade.score import published_terms
 from processors.metrics.acceleration import acceleration
-from processors.metrics.first_mover import first_mover
-from processors.metrics.leading_exchange import NOBODY, share
+from processors.metrics.leading_exchange import share
 from processors.metrics.long_share import long_share
-from processors.metrics.metric import ratio
+from processors.metrics.metric import NOBODY, ratio
 from processors.metrics.velocity import velocity
 from processors.metrics.volume import volume
-from processors.windows.figures import Figures, WindowSums
-from processors.windows.layout import LONG_AGO, MICRO, NANO, SIDES, Row
+from processors.windows.figures import NO_DATA, Figures, WindowSums
+from processors.windows.layout import LONG_AGO, MICRO, NANO, SIDES
 from schemas.records import (
     AssetState,
     CascadeAlert,
@@ -37,8 +34,7 @@ NO_CONTRIBUTIONS: Final = Contributions(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where in the log something was decided; partition None: in a fold over a file."""
 
     partition: int | None
@@ -54,24 +50,21 @@ class Position:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What is known of an asset where a record is published."""
 
     asset: str
-    row: Row
     figures: Figures
-    rule: Row
+    boost: float  # factor where it applies
     flags: tuple[str, ...]
     coverage: dict[str, ExchangeCoverage]
     confidence: float
     position: Position
 
 
-def alert_of(view: View, kind: AlertKind, previous: int) -> CascadeAlert:
-    """The alert that is the next of the asset's episode; `previous`: rank before it."""
-    episode = episode_id(view.asset, view.row)
-    sequence = int(view.row["sequence"])
+def alert_of(view: View, kind: AlertKind, *, sequence: int, previous: int) -> CascadeAlert:
+    """Alert `sequence` of the asset's episode; `previous`: rank before it."""
+    episode = episode_id(view.asset, view.figures.episode_ms)
     return CascadeAlert(
         alert_id=f"{episode}:{sequence}",
         sequence=sequence,
@@ -146,33 +139,31 @@ def aggregate_of(
 
 def _common(view: View) -> dict[str, Any]:
     """Fields that states and alerts share."""
-    row, figures = view.row, view.figures
-    level, peak = int(row["level"]), int(row["peak"])
-    mover = first_mover(row["first_ms"].tolist()) if peak > NONE else None
-    correlation, lag_ms = float(row["correlation"]), int(row["lag_ms"])
+    figures = view.figures
+    level = LEVELS[figures.level]
     return {
         "asset": view.asset,
-        "episode_id": episode_id(view.asset, row) if level > NONE else None,
+        "episode_id": episode_id(view.asset, figures.episode_ms) if figures.level > NONE else None,
         "profile": Profile.ABSOLUTE,
-        "level": LEVELS[level],
-        "previous_level": LEVELS[level],
-        "peak_level": LEVELS[peak],
+        "level": level,
+        "previous_level": level,
+        "peak_level": LEVELS[figures.peak],
         "absolute_level": LEVELS[figures.rank],
         "relative_level": Level.UNKNOWN,
         "side": _side(figures.judged),
         "probability": ratio(figures.probability_nano, NANO),
-        "boost": float(view.rule["boost"]) if figures.boosted else 1.0,
+        "boost": view.boost if figures.boosted else 1.0,
         "contributions": _contributions(published_terms(figures.terms)),
         "windows": tuple([_window(window) for window in figures.windows]),
         "exchanges": _exchanges(figures, view.coverage),
         "leading_exchange": None if figures.leader == NOBODY else EXCHANGES[figures.leader],
-        "first_mover": None if mover is None else EXCHANGES[mover],
-        "correlation": None if isnan(correlation) else round(correlation, DECIMALS),
-        "correlation_lag_ms": None if lag_ms == LONG_AGO else lag_ms,
+        "first_mover": None if figures.mover == NOBODY else EXCHANGES[figures.mover],
+        "correlation": None if figures.correlation == NO_DATA else figures.correlation / 1_000_000,
+        "correlation_lag_ms": None if figures.lag_ms == LONG_AGO else figures.lag_ms,
         "flags": view.flags,
         "coverage": view.coverage,
         "confidence": round(view.confidence, DECIMALS),
-        "event_time_ms": int(row["newest_ms"]),
+        "event_time_ms": figures.newest_ms,
         **view.position.fields(),
     }
 

@@ -4,6 +4,7 @@ An episode begins where a level rises above NONE and ends where it is NONE again
 are T in ms; `row` is an asset's row of scalars."""
 
 from processors.cascade.level import NONE
+from processors.jit import jit
 from processors.windows.layout import NEVER, Row
 
 
@@ -19,13 +20,19 @@ def rise(row: Row, rank: int, *, now_ms: int, from_ms: int) -> int:
     return before
 
 
-def rank_in_force(row: Row, *, now_ms: int, hold_ms: int) -> int:
+@jit
+def rank_in_force(row: Row, now_ms: int, hold_ms: int) -> int:
     """The highest rank that was justified within the hold, at most the level."""
-    justified_ms = row["justified_ms"]
-    rank = int(row["level"])
-    while rank > NONE and justified_ms[rank] + hold_ms <= now_ms:
+    rank = row.level
+    while rank > NONE and row.justified_ms[rank] + hold_ms <= now_ms:
         rank -= 1
-    return rank
+    return int(rank)
+
+
+@jit
+def falls_at_ms(row: Row, hold_ms: int) -> int:
+    """When the level falls unless it is justified again, or NEVER."""
+    return int(row.justified_ms[row.level] + hold_ms) if row.level > NONE else NEVER
 
 
 def fall(row: Row, rank: int) -> int:
@@ -42,12 +49,6 @@ def end(row: Row) -> None:
     row["first_ms"] = NEVER
 
 
-def falls_at_ms(row: Row, hold_ms: int) -> int:
-    """When the level falls unless it is justified again, or NEVER."""
-    level = int(row["level"])
-    return int(row["justified_ms"][level]) + hold_ms if level > NONE else NEVER
-
-
-def episode_id(asset: str, row: Row) -> str:
+def episode_id(asset: str, episode_ms: int) -> str:
     """Asset and start of the episode."""
-    return f"{asset}:{row['episode_ms']}"
+    return f"{asset}:{episode_ms}"

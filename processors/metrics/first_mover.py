@@ -1,20 +1,31 @@
 """First mover: the exchange whose liquidations of the episode came first by event time."""
 
-from collections.abc import Sequence
+import numpy as np
 
-from processors.metrics.metric import Metric
-from processors.windows.layout import NEVER
+from processors.jit import jit
+from processors.metrics.metric import NOBODY, Metric
+from processors.windows.layout import NEVER, Array
 
 
-def first_mover(first_ms: Sequence[int]) -> int | None:
-    """Slot with the earliest first event (ms; NEVER: none), of equals the first slot. None without events.
+@jit
+def first_slot(first_ms: Array) -> int:
+    """Slot with the earliest first event (ms; NEVER: none), of equals the first slot. NOBODY without events."""
+    first, earliest_ms = NOBODY, NEVER
+    for slot in range(first_ms.shape[0]):
+        if first_ms[slot] < earliest_ms:
+            first, earliest_ms = slot, first_ms[slot]
+    return first
 
-    >>> first_mover([NEVER, 1_000, 990])
+
+def first_mover(first_ms: Array) -> int | None:
+    """The same for a reader: None without events.
+
+    >>> first_mover(np.array([NEVER, 1_000, 990]))
     2"""
-    slot = min(range(len(first_ms)), key=first_ms.__getitem__)
-    return slot if first_ms[slot] < NEVER else None
+    slot = first_slot(first_ms)
+    return None if slot == NOBODY else slot
 
 
 METRIC = Metric(
-    name="first mover", unit="exchange", field="first_mover", compute=first_mover, without_data=([NEVER, NEVER],)
+    name="first mover", unit="exchange", field="first_mover", compute=first_mover, without_data=(np.full(2, NEVER),)
 )

@@ -3,10 +3,8 @@
 import numpy as np
 
 from processors.jit import jit
-from processors.metrics.metric import Metric, ratio
+from processors.metrics.metric import NOBODY, Metric, ratio
 from processors.windows.layout import Array
-
-NOBODY = -1
 
 
 def share(micro_usd: int, total_micro_usd: int) -> float:

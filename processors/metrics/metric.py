@@ -4,7 +4,9 @@ A metric is one module in this folder with pure functions, a doctest, and `METRI
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+NOBODY: Final = -1  # in compiled code, in place of an exchange's slot
 
 
 @dataclass(frozen=True, kw_only=True)

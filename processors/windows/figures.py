@@ -1,15 +1,16 @@
 """The numbers behind one published record: a window of each size, the exchanges in the judged one, and its score."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from processors.cascade.level import level_rank
+from processors.cascade.level import NONE, level_rank
 from processors.cascade.score import Terms, boosted, probability_nano, terms_nano
 from processors.jit import jit
 from processors.metrics.correlation_lag import lag_bins
-from processors.metrics.leading_exchange import NOBODY, leading_slot
+from processors.metrics.first_mover import first_slot
+from processors.metrics.leading_exchange import leading_slot
+from processors.metrics.metric import NOBODY
 from processors.windows.kernel import refresh_correlation
 from processors.windows.layout import CELLS, LONG_AGO, SIDES, Array, Row
 from processors.windows.panes import TEN, Panes, binned, window_cells, window_sum
@@ -18,15 +19,15 @@ from schemas.words import EXCHANGES_MAX
 
 # places in the numbers that `measure` fills
 TERMS: Final = 0
-PROBABILITY, RANK, BOOSTED, LEADER, FLAGS = range(6, 11)
-EVENTS: Final = 11
+PROBABILITY, RANK, BOOSTED, LEADER, FLAGS, MOVER, CORRELATION, LAG, LEVEL, PEAK, EPISODE, NEWEST = range(6, 18)
+EVENTS: Final = 18
 MICRO_USD: Final = EVENTS + EXCHANGES_MAX
 WINDOWS: Final = MICRO_USD + EXCHANGES_MAX
 WINDOW: Final = 5  # numbers a window
+NO_DATA: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class WindowSums:
+class WindowSums(NamedTuple):
     """One window and the one before it; sums of money in micro-USD."""
 
     size_ms: int
@@ -37,11 +38,10 @@ class WindowSums:
     long_micro_usd: int
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """`judged` is the window of the judged size; `events` and `micro_usd` are its parts by exchange slot."""
 
-    windows: tuple[WindowSums, ...]
+    windows: list[WindowSums]
     judged: WindowSums
     events: list[int]
     micro_usd: list[int]
@@ -51,6 +51,13 @@ class Figures:
     boosted: bool
     leader: int  # slot or NOBODY
     flags: int  # bit s: the flag of size s stands
+    mover: int  # slot or NOBODY
+    correlation: int  # millionths, or NO_DATA
+    lag_ms: int  # or LONG_AGO
+    level: int
+    peak: int
+    episode_ms: int
+    newest_ms: int
 
 
 @jit
@@ -89,6 +96,11 @@ def measure(
             _score(window, asset.correlation, rule, numbers)
     numbers[LEADER] = leading_slot(numbers[MICRO_USD:WINDOWS], numbers[EVENTS:MICRO_USD])
     _refresh_lag(asset, bins[a], now_ms, numbers[LEADER], rule)
+    numbers[MOVER] = first_slot(asset.first_ms) if asset.peak > NONE else NOBODY
+    numbers[CORRELATION] = NO_DATA if np.isnan(asset.correlation) else round(asset.correlation * 1_000_000)
+    numbers[LAG] = asset.lag_ms
+    numbers[LEVEL], numbers[PEAK] = asset.level, asset.peak
+    numbers[EPISODE], numbers[NEWEST] = asset.episode_ms, asset.newest_ms
 
 
 @jit
@@ -119,20 +131,19 @@ def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rule: Row) -
     buffer = np.empty(WINDOWS + len(store.sizes) * WINDOW, np.int64)
     measure(row, now_ms, store.assets, store.panes, store.bins, store.sizes, rule, ends, buffer)
     numbers: list[int] = buffer.tolist()
-    windows = tuple(
+    windows = [
         WindowSums(size_ms, *numbers[place : place + WINDOW])
         for size_ms, place in zip(store.sizes_ms, range(WINDOWS, len(numbers), WINDOW), strict=True)
-    )
+    ]
     velocity, acceleration, volume, correlation, funding, open_interest = numbers[TERMS:PROBABILITY]
     return Figures(
-        windows=windows,
-        judged=windows[int(rule["judged"])],
-        events=numbers[EVENTS:MICRO_USD],
-        micro_usd=numbers[MICRO_USD:WINDOWS],
-        terms=(velocity, acceleration, volume, correlation, funding, open_interest),
-        probability_nano=numbers[PROBABILITY],
-        rank=numbers[RANK],
-        boosted=bool(numbers[BOOSTED]),
-        leader=numbers[LEADER],
-        flags=numbers[FLAGS],
+        windows,
+        windows[store.judged],
+        numbers[EVENTS:MICRO_USD],
+        numbers[MICRO_USD:WINDOWS],
+        (velocity, acceleration, volume, correlation, funding, open_interest),
+        numbers[PROBABILITY],
+        numbers[RANK],
+        bool(numbers[BOOSTED]),
+        *numbers[LEADER:EVENTS],
     )

@@ -5,11 +5,12 @@ does depends on the records and the state alone, never on where a run was cut.""
 
 import math
 
+from processors.cascade.episode import falls_at_ms, rank_in_force
 from processors.cascade.level import NONE, level_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import jit
 from processors.metrics.correlation import mean_pearson
-from processors.windows.layout import LONG_AGO, SIDES, Array, Row
+from processors.windows.layout import LONG_AGO, NEVER, SIDES, Array, Row
 from processors.windows.panes import TEN, Panes, add, add_bin, binned, highest_count, window_sum
 
 RUN_ENDS, CLOCK_IS_DUE, EVENT_IS_LATE, ASSET_IS_DUE = range(4)
@@ -179,3 +180,24 @@ def judge_tick(
         if due_of[a]:
             n += 1
     return n
+
+
+@jit
+def find_falls(now_ms: int, assets: Array, count: int, rule: Row, ranks: Array) -> int:
+    """How many assets' levels fall at `now_ms`; fills `ranks` with the rank of each asset that is in force then."""
+    n = 0
+    for a in range(count):
+        ranks[a] = rank_in_force(assets[a], now_ms, rule.hold_ms)
+        n += ranks[a] < assets[a].level
+    return n
+
+
+@jit
+def next_due_ms(assets: Array, count: int, rule: Row) -> int:
+    """When the next window is final or the next level falls, or NEVER."""
+    due_ms = NEVER
+    for a in range(count):
+        due_ms = min(due_ms, falls_at_ms(assets[a], rule.hold_ms))
+        for closes_ms in assets[a].closes_ms:
+            due_ms = min(due_ms, closes_ms)
+    return due_ms

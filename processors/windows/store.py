@@ -33,6 +33,7 @@ class Store:
     def __init__(self, settings: DetectorSettings) -> None:
         self.sizes = sizes_of(settings)
         self.sizes_ms = [window.size_ms for window in settings.windows]
+        self.judged = self.sizes_ms.index(settings.judged_size_ms)
         self.names: list[str] = []
         self._rows: dict[str, int] = {}
         self._bins_kept = bins_kept(settings)
