@@ -8,12 +8,14 @@ import fastavro
 import msgspec
 
 from schemas.errors import SchemaError
+from schemas.flat import Encode, flat_encoder
 from schemas.records import Record
 from schemas.registry import LocalIds, RegistryIds, SchemaIds, latest_schema
 from schemas.topics import Topic
 
 MAGIC: Final = 0
 HEADER: Final = struct.Struct(">BI")
+_DOES_NOT_FIT: Final = (ValueError, TypeError, KeyError, AttributeError, struct.error)
 R = TypeVar("R", bound=Record)
 
 
@@ -24,7 +26,8 @@ class Codec:
 
     def __init__(self, registry_url: str | None = None) -> None:
         self.ids: SchemaIds = RegistryIds(registry_url) if registry_url else LocalIds()
-        self._headers: dict[tuple[type[Record], str], bytes] = {}
+        self._headers: dict[str, bytes] = {}
+        self._flat: dict[str, Encode] = {}
 
     def encode(self, topic: Topic, record: Record) -> bytes:
         """Bytes of one record for one topic.
@@ -33,10 +36,21 @@ class Codec:
         kind = type(record)
         if kind is not topic.record:
             raise SchemaError(f"{topic.name} holds {_name(topic.record)}, not {kind.__name__}")
-        key = (kind, topic.name)
-        header = self._headers.get(key)
+        header = self._headers.get(topic.name)
         if header is None:
-            header = self._headers[key] = HEADER.pack(MAGIC, self.ids.id_for(kind, topic.name))
+            header = self._start(topic, kind)
+        flat = self._flat.get(topic.name)
+        if flat is None:
+            return self._encode(record, header, topic)
+        try:
+            return flat(record, header)
+        except (IndexError, OverflowError):  # a text or a number that is longer than usual
+            return self._encode(record, header, topic)
+        except _DOES_NOT_FIT as exc:
+            raise SchemaError(f"encoding {kind.__name__} for {topic.name}: {exc!r}") from exc
+
+    def _encode(self, record: Record, header: bytes, topic: Topic) -> bytes:
+        kind = type(record)
         buffer = io.BytesIO()
         buffer.write(header)
         try:
@@ -44,6 +58,13 @@ class Codec:
         except (ValueError, TypeError, KeyError, OverflowError) as exc:
             raise SchemaError(f"encoding {kind.__name__} for {topic.name}: {exc}") from exc
         return buffer.getvalue()
+
+    def _start(self, topic: Topic, kind: type[Record]) -> bytes:
+        flat = flat_encoder(latest_schema(kind))
+        if flat is not None:
+            self._flat[topic.name] = flat
+        header = self._headers[topic.name] = HEADER.pack(MAGIC, self.ids.id_for(kind, topic.name))
+        return header
 
     def decode(self, kind: type[R], data: bytes) -> R:
         """One record, whichever version of its schema wrote it.
