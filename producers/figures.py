@@ -11,6 +11,8 @@ from schemas.records import Funding, OpenInterest
 
 FIGURE_CHARACTERS_MAX: Final = 40  # OKX states USD with 14 decimals behind 10 digits: 25 characters
 FIGURE_MAX: Final = Decimal(10) ** 18  # the largest open interest is some 10^14 coins of the cheapest
+FIGURE_MIN: Final = Decimal(10) ** -18  # but for 0: the cheapest coins trade at 10^-10
+OPEN_INTEREST_USD_MAX: Final = Decimal(10) ** 12  # a hundred times the largest contract of all
 RATE_MAX: Final = Decimal(1)  # of one interval; exchanges cap it at a few percent
 INTERVAL_HOURS_MAX: Final = Decimal(24)  # the longest listed one
 INTERVAL_HOURS_DEFAULT: Final = Decimal(8)  # where the exchange says nothing: every exchange's ordinary one
@@ -19,15 +21,15 @@ _EXACT: Final = Context(prec=80)
 
 
 def number(text: str, exchange: str, field: str) -> Decimal:
-    """A decimal text as it stands, with any sign, within 10^18. Raises FrameRefused."""
+    """A decimal text as it stands, with any sign, 0 or of 10^-18 to 10^18. Raises FrameRefused."""
     if text and len(text) <= FIGURE_CHARACTERS_MAX and not text.strip("0123456789.eE+-"):
         try:
             value = Decimal(text)
         except InvalidOperation:
             value = Decimal("NaN")
-        if value.is_finite() and abs(value) <= FIGURE_MAX:
+        if value == 0 or (value.is_finite() and FIGURE_MIN <= abs(value) <= FIGURE_MAX):
             return value
-    raise refusal(exchange, field, text, f"a decimal number within {FIGURE_MAX:.0e}")
+    raise refusal(exchange, field, text, f"a decimal number of {FIGURE_MIN:.0e} to {FIGURE_MAX:.0e}")
 
 
 def amount(text: str, exchange: str, field: str) -> Decimal:
@@ -59,13 +61,18 @@ def open_interest(
     time_ms: int,
     received_time_us: int,
 ) -> OpenInterest:
-    """The record; of coins and USD the one that is None is worked out by `mark` (USD per coin), if that is known."""
+    """The record; of coins and USD the one that is None is worked out by `mark` (USD per coin), if that is known.
+
+    Raises FrameRefused for an absurd amount."""
     assert coins is not None or usd is not None
     if mark is not None and mark > 0:
         if usd is None and coins is not None:
             usd = _EXACT.multiply(coins, mark)
         elif coins is None and usd is not None:
             coins = _EXACT.divide(usd, mark)
+    if usd is not None and usd > OPEN_INTEREST_USD_MAX:
+        limit = f"at most {OPEN_INTEREST_USD_MAX:.0e} USD"
+        raise refusal(instrument.exchange, "the open interest", f"{usd:.6g} USD", limit)
     return OpenInterest(
         event_id=f"{instrument.exchange}:{instrument.instrument}:{time_ms}",
         exchange=instrument.exchange,
