@@ -10,7 +10,7 @@ import structlog
 
 from producers import metrics
 from producers.catalogue import Catalogue
-from producers.exchange import LIQUIDATION, ExchangeAdapter, shards
+from producers.exchange import LIQUIDATION, Connection, ExchangeAdapter, shards
 from producers.feed import Feed
 from producers.health import READY, REPEAT_MS, ChannelHealth
 from producers.publish import Publisher
@@ -61,7 +61,8 @@ class Channel:
         await self.catalogue.start()
         self._log.info("instruments", known=len(self.catalogue.listed))
         self._tasks = tasks
-        await self._open(self._adapter.topics(self.catalogue.listed))
+        for connection in self._adapter.connections:
+            await self._open(connection, connection.topics(self.catalogue.listed))
         self._chores += [tasks.create_task(self._refresh()), tasks.create_task(self._repeat_health())]
 
     async def stop(self) -> None:
@@ -78,17 +79,18 @@ class Channel:
             task.cancel()
             await self._refuse(frame, received_time_us, refused)
 
-    async def _open(self, topics: Sequence[str]) -> None:
+    async def _open(self, connection: Connection, topics: Sequence[str]) -> None:
         """Subscribe: in the room that the last connection has left, then on new ones."""
-        limit = self._adapter.topic_characters_max
-        if self._feeds and limit is not None:
-            last = next(reversed(self._feeds))
-            room = limit - sum(map(len, last.topics))
-            fitting = shards(topics, room)[0] if topics and len(topics[0]) <= room else []
+        limits = connection.topic_characters_max, connection.topics_max
+        pulse = [connection.pulse] if connection.pulse is not None else []
+        own = [feed for feed in self._feeds if feed.connection is connection]
+        if own and topics:
+            joined = shards([*own[-1].topics, *topics], *limits)[0]
+            fitting = topics[: max(0, len(joined) - len(own[-1].topics))]
             if fitting:
-                await last.add(fitting)
+                await own[-1].add(fitting)
             topics = topics[len(fitting) :]
-        for shard in shards(topics, limit):
+        for shard in shards(topics, *limits, taken=pulse):
             number = len(self._feeds)
 
             async def on_state(state: FeedState, detail: str, number: int = number) -> None:
@@ -96,7 +98,9 @@ class Channel:
                     self._log.info("state", state=record.state.value, detail=record.detail)
                     await self._publisher.health(record)
 
-            feed = Feed(self._adapter, shard, settings=self._settings, on_frame=self.take, on_state=on_state)
+            feed = Feed(
+                self._adapter, connection, pulse + shard, settings=self._settings, on_frame=self.take, on_state=on_state
+            )
             self._feeds[feed] = self._tasks.create_task(feed.run())
 
     async def take(self, frame: bytes, received_time_us: int, subscribed_time_ms: int) -> None:
@@ -125,7 +129,7 @@ class Channel:
         try:
             events = self._decode(frame, received_time_us=received_time_us, instruments=self.catalogue.instruments)
         except FrameRefused as exc:
-            events, refused = exc.events, exc
+            events, refused = [event for event in exc.events if isinstance(event, Liquidation)], exc
         except Exception as exc:  # a fault of ours in one frame must not silence an exchange
             self._log.exception("decoding")
             events, refused = (), FrameRefused(f"decoding {self.exchange}: {exc!r}")
@@ -156,12 +160,14 @@ class Channel:
         while True:
             await asyncio.sleep(self.catalogue.seconds_to_refresh())
             await self.catalogue.refresh()
-            wanted = self._adapter.topics(self.catalogue.listed)
-            for feed in self._feeds:
-                if again := feed.refused.intersection(wanted):
-                    await feed.add(sorted(again))
-            subscribed = {topic for feed in self._feeds for topic in feed.topics}
-            await self._open([topic for topic in wanted if topic not in subscribed])
+            for connection in self._adapter.connections:
+                wanted = connection.topics(self.catalogue.listed)
+                own = [feed for feed in self._feeds if feed.connection is connection]
+                for feed in own:
+                    if again := feed.refused.intersection(wanted):
+                        await feed.add(sorted(again))
+                subscribed = {topic for feed in own for topic in feed.topics}
+                await self._open(connection, [topic for topic in wanted if topic not in subscribed])
 
     async def _repeat_health(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from producers.exchanges import ADAPTERS
 from producers.instruments import Instruments, read, shipped
 from schemas.codec import to_json
 from schemas.errors import FrameRefused, SettingsError
+from schemas.records import Liquidation
 
 
 def decode_lines(
@@ -56,7 +57,7 @@ class DecodedLines:
                 events = self._decode(frame, received_time_us=self._received_time_us, instruments=self._instruments)
                 error = None
             except FrameRefused as exc:
-                events, error = list(exc.events), str(exc)
+                events, error = [each for each in exc.events if isinstance(each, Liquidation)], str(exc)
             yield from (to_json(event).decode() for event in events)
             if error is not None:
                 self.refused += 1

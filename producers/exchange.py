@@ -1,22 +1,32 @@
-"""What the module of an exchange gives: addresses, subscriptions, heartbeat, decoders, instruments. All of it pure.
+"""What the module of an exchange gives: addresses, subscriptions, REST calls, decoders, instruments. All of it pure.
 
-The generic code (feed, channel, catalogue) names no exchange; it works on an `ExchangeAdapter`."""
+The generic code (feed, channel, poller, catalogue) names no exchange; it works on an `ExchangeAdapter`."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum, auto
 from typing import Final, Protocol, TypeVar
 
 from producers.instruments import Instrument, Instruments, Rule
+from producers.marks import Marks
 from schemas.errors import FrameRefused, UnknownInstrument
-from schemas.records import Liquidation
+from schemas.records import Funding, Liquidation, OpenInterest
 from schemas.words import Exchange
 
-LIQUIDATION: Final = "liquidation"  # the kind of frames, and the channel in FeedHealth
+# Kinds of data, and the channels in FeedHealth.
+LIQUIDATION: Final = "liquidation"
+OPEN_INTEREST: Final = "open-interest"
+FUNDING: Final = "funding"
+KINDS: Final = (LIQUIDATION, OPEN_INTEREST, FUNDING)
 # A batch of 1,000 rows of 200 bytes is 200 kB, and a refused frame must fit into a Kafka message (1 MB by default).
 FRAME_BYTES_MAX: Final = 524_288
 PAGES_MAX: Final = 50  # of a list of instruments; 1,000 rows a page
 Row = TypeVar("Row")
+MarketEvent = OpenInterest | Funding
+Event = TypeVar("Event", Liquidation, MarketEvent)
+Params = Mapping[str, str | int]
 
 
 class Decoder(Protocol):
@@ -24,6 +34,18 @@ class Decoder(Protocol):
 
     def __call__(self, frame: bytes, *, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
         """Events of one frame in the exchange's order; acks, pongs and other channels give [].
+
+        Raises FrameRefused, with the events of the rows that were understood, and UnknownInstrument."""
+
+
+class MarketDecoder(Protocol):
+    """Websocket frame or REST body -> open interest and funding."""
+
+    def __call__(
+        self, body: bytes, *, received_time_us: int, instruments: Instruments, marks: Marks
+    ) -> list[MarketEvent]:
+        """Events of one body, both kinds where it holds both; what it says of mark prices and of funding intervals goes
+        into `marks`. Control frames and other channels give [].
 
         Raises FrameRefused, with the events of the rows that were understood, and UnknownInstrument."""
 
@@ -74,13 +96,18 @@ class InstrumentPage:
 
 @dataclass(frozen=True, kw_only=True)
 class InstrumentSource:
-    """A REST list of instruments. `decode` raises FrameRefused when the answer is not the list."""
+    """A REST list of instruments. `decode` raises FrameRefused when the answer is not the list.
+
+    `weight`: of the exchange's budget, a page. `method` POST: `body` is what is posted."""
 
     origin: str
     path: str
     decode: Callable[[bytes], InstrumentPage]
     params: Mapping[str, str] = field(default_factory=dict)
     cursor_param: str = "cursor"
+    weight: int = 1
+    method: str = "GET"
+    body: str | None = None
 
     def url(self, origin: str | None = None) -> str:
         """Address of the list; `origin` replaces the exchange's own (ws and wss mean http and https)."""
@@ -88,28 +115,135 @@ class InstrumentSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExchangeAdapter:
-    """Everything about one exchange.
+class Connection:
+    """One websocket address, which may need several connections.
 
-    `topics`: what to subscribe to, given the listed instruments. `subscribe`: the requests for topics, within the
-    exchange's limit a request. `topic_characters_max`: topics a connection, counted in characters; None: no limit.
-    `control`: None for data and for what cannot be understood (the decoder says why)."""
+    `topics`: what to subscribe to, given the listed instruments. `subscribe`: the requests for topics, the pulse among
+    them, within the exchange's limit a request. `topic_characters_max`, `topics_max`: topics a connection; None: no
+    limit. `pulse`: one more topic, for every connection, that is never quiet for `pulse_ms_max` while the connection
+    delivers (a mark price each second), by which a quiet market is told from a dead connection; its frames are none of
+    the liquidations', so their decoder gives [] for them."""
 
-    exchange: Exchange
     origin: str
     path: str
     topics: Callable[[Iterable[Instrument]], list[str]]
     subscribe: Callable[[Sequence[str]], list[Subscription]]
+    topic_characters_max: int | None = None
+    topics_max: int | None = None
+    heartbeat: Heartbeat | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pulse: str | None = None
+    pulse_ms_max: int = 30_000
+
+    def url(self, origin: str | None = None) -> str:
+        """Address of the feed; `origin` replaces the exchange's own (http and https mean ws and wss)."""
+        return _with_scheme(origin, "ws") + self.path if origin else self.origin + self.path
+
+
+def every_instrument(instrument: Instrument) -> bool:
+    """True: what a poll asks for where it asks for all."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poll:
+    """One REST call that is repeated.
+
+    `kinds`: what comes out; () where the decoder only learns (`Marks`). Polls are started in their order.
+    `per_instrument`: the parameter that takes the instrument where there is no bulk call; then every listed instrument
+    for which `wants` holds is asked for. `weight`: of the exchange's budget, a call. `interval_ms`: 10 s to 5 min.
+    `cursor`: parameters of the next page, None on the last. `settled`: a history of settled funding, asked for 24 h at
+    the start and then hourly; `window_params` gives the parameters of (from_ms, to_ms).
+    `method` POST: `body` is a JSON object, and all parameters are put into it instead of the address."""
+
+    kinds: tuple[str, ...]
+    origin: str
+    path: str
+    decode: MarketDecoder
+    weight: int
+    interval_ms: int
+    params: Params = field(default_factory=dict)
+    per_instrument: str | None = None
+    wants: Callable[[Instrument], bool] = every_instrument
+    cursor: Callable[[bytes], Params | None] | None = None
+    method: str = "GET"
+    body: str | None = None
+    settled: bool = False
+    window_params: Callable[[int, int], Params] | None = None
+
+    def url(self, origin: str | None = None) -> str:
+        """Address of the call; `origin` replaces the exchange's own (ws and wss mean http and https)."""
+        return _with_scheme(origin, "http") + self.path if origin else self.origin + self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossCheck:
+    """A REST list of the same liquidations in which the side is beyond doubt, held against the websocket's.
+
+    `decode` gives them as the websocket's decoder does; rows are matched by instrument, quantity and time."""
+
+    origin: str
+    path: str
+    decode: Decoder
+    weight: int
+    interval_ms: int
+    params: Params = field(default_factory=dict)
+    window_params: Callable[[int, int], Params] | None = None
+
+    def url(self, origin: str | None = None) -> str:
+        """Address of the list; `origin` replaces the exchange's own (ws and wss mean http and https)."""
+        return _with_scheme(origin, "http") + self.path if origin else self.origin + self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """REST weight that an exchange allows this machine in any `window_ms`, for all calls together.
+
+    `retry_after_headers`: where a refusal says how long to wait, as seconds, or as a time (s or ms since 1970)."""
+
+    weight_max: int
+    window_ms: int
+    retry_after_headers: tuple[str, ...] = ("Retry-After",)
+    banned_statuses: tuple[int, ...] = (418, 429, 403)
+    ban_ms_default: int = 60_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegacyDecoder:
+    """A format that the exchange sent before `until_ms` (ms since 1970), for recordings of that time.
+
+    `decode` is a `Decoder` for liquidations and a `MarketDecoder` for the other kinds."""
+
+    kind: str
+    until_ms: int
+    decode: Decoder | MarketDecoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeAdapter:
+    """Everything about one exchange.
+
+    `control`: None for data and for what cannot be understood (the decoder says why). `decoders`: by kind, for raw
+    websocket frames of liquidations; `market_decoder`: for the other frames. `roll_ms`: a connection is replaced at
+    this age, before the exchange cuts it. `first_frame_is_backlog`: the exchange begins with history.
+    `known_fields`: by kind, all names of fields that its bodies may have at any depth; others are reported as DRIFT.
+    `side_evidence`: whether an event's price and the mark price agree with its side; None when they tell nothing."""
+
+    exchange: Exchange
+    connections: tuple[Connection, ...]
     control: Callable[[bytes], Control | None]
     decoders: Mapping[str, Decoder]
     instrument_rule: Rule
     instrument_sources: tuple[InstrumentSource, ...]
-    topic_characters_max: int | None = None
-    heartbeat: Heartbeat | None = None
-
-    def websocket_url(self, origin: str | None = None) -> str:
-        """Address of the feed; `origin` replaces the exchange's own (http and https mean ws and wss)."""
-        return _with_scheme(origin, "ws") + self.path if origin else self.origin + self.path
+    budget: Budget
+    market_decoder: MarketDecoder | None = None
+    polls: tuple[Poll, ...] = ()
+    roll_ms: int | None = None
+    legacy: tuple[LegacyDecoder, ...] = ()
+    first_frame_is_backlog: bool = False
+    known_fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    side_evidence: Callable[[Liquidation, Decimal], bool | None] | None = None
+    cross_check: CrossCheck | None = None
 
 
 def _with_scheme(origin: str, scheme: str) -> str:
@@ -122,18 +256,23 @@ def _with_scheme(origin: str, scheme: str) -> str:
     return f"{scheme}{'s' if given in ('https', 'wss') else ''}://{rest}"
 
 
-def shards(topics: Sequence[str], characters_max: int | None) -> list[list[str]]:
-    """Topics split over connections: no more than `characters_max` characters each, at least one topic each."""
-    if characters_max is None:
-        return [list(topics)] if topics else []
-    split: list[list[str]] = []
-    room = 0
+def shards(
+    topics: Sequence[str], characters_max: int | None, topics_max: int | None = None, *, taken: Sequence[str] = ()
+) -> list[list[str]]:
+    """Topics split over connections: no more than `characters_max` characters and `topics_max` topics each, at least
+    one topic each. `taken`: topics that stand in each connection before (its pulse)."""
+    if not topics:
+        return []
+    room = (characters_max if characters_max is not None else sys.maxsize) - sum(map(len, taken))
+    places = (topics_max if topics_max is not None else sys.maxsize) - len(taken)
+    split: list[list[str]] = [[]]
+    used = 0
     for topic in topics:
-        if len(topic) > room:
+        if split[-1] and (used + len(topic) > room or len(split[-1]) >= places):
             split.append([])
-            room = characters_max
+            used = 0
         split[-1].append(topic)
-        room -= len(topic)
+        used += len(topic)
     return split
 
 
@@ -142,9 +281,9 @@ def batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def decode_rows(rows: Iterable[Row], decode_row: Callable[[Row], list[Liquidation]]) -> list[Liquidation]:
+def decode_rows(rows: Iterable[Row], decode_row: Callable[[Row], list[Event]]) -> list[Event]:
     """Events of every row. One bad row does not lose the others: its error is raised with their events."""
-    events: list[Liquidation] = []
+    events: list[Event] = []
     refused: FrameRefused | None = None
     for row in rows:
         try:

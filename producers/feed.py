@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from producers import metrics
-from producers.exchange import FRAME_BYTES_MAX, Control, ControlKind, ExchangeAdapter
+from producers.exchange import FRAME_BYTES_MAX, Connection, Control, ControlKind, ExchangeAdapter
 from producers.settings import ProducersSection
 from schemas.errors import FeedUnavailable
 from schemas.words import FeedState
@@ -40,21 +40,22 @@ class Feed:
     def __init__(
         self,
         adapter: ExchangeAdapter,
+        connection: Connection,
         topics: Sequence[str],
         *,
         settings: ProducersSection,
         on_frame: OnFrame,
         on_state: OnState,
     ) -> None:
-        self._adapter, self._settings = adapter, settings
+        self._adapter, self.connection, self._settings = adapter, connection, settings
         self._on_frame, self._on_state = on_frame, on_state
         self.topics = list(topics)
         self.refused: set[str] = set()
         self._origin = settings.origins.get(adapter.exchange.value)
-        self._url = adapter.websocket_url(self._origin)
+        self._url = connection.url(self._origin)
         self._log = structlog.get_logger().bind(exchange=adapter.exchange.value)
         self._stopped = asyncio.Event()
-        self._connection: ClientConnection | None = None
+        self._socket: ClientConnection | None = None
         self._running: asyncio.Task[None] | None = None
         self._attempts = 0
         self._acks_pending = 0
@@ -93,8 +94,8 @@ class Feed:
     async def stop(self) -> None:
         """End the connection; frames that had arrived are still handed over before `run` returns."""
         self._stopped.set()
-        if self._connection is not None:
-            await self._connection.close()
+        if self._socket is not None:
+            await self._socket.close()
         elif self._running is not None:
             self._running.cancel()  # it waits for a connection, or between two of them: there is nothing to hand over
 
@@ -102,9 +103,9 @@ class Feed:
         """Subscribe to more topics, or again to refused ones, on the open connection and on every later one."""
         self.topics += [topic for topic in topics if topic not in self.refused]
         self.refused.difference_update(topics)
-        if self._connection is not None:
+        if self._socket is not None:
             with contextlib.suppress(ConnectionClosed):  # the next connection subscribes to all of them
-                await self._subscribe(self._connection, topics)
+                await self._subscribe(self._socket, topics)
 
     async def _session(self) -> None:
         async with connect(
@@ -115,13 +116,14 @@ class Feed:
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
+            additional_headers=self.connection.headers,
             proxy=None if self._origin else True,  # an origin of one's own is reached directly
         ) as connection:
             if self._stopped.is_set():
                 return
-            self._connection, self._live, self._acks_pending = connection, False, 0
+            self._socket, self._live, self._acks_pending = connection, False, 0
             self._answer_deadline = float("inf")
-            heartbeat = self._adapter.heartbeat
+            heartbeat = self.connection.heartbeat
             self._next_beat = time.monotonic() + heartbeat.interval_ms / 1_000 if heartbeat else float("inf")
             try:
                 await self._on_state(FeedState.CONNECTED, self._url)
@@ -129,11 +131,11 @@ class Feed:
                 await self._subscribe(connection, [topic for topic in self.topics if topic not in self.refused])
                 await self._receive(connection)
             finally:
-                self._connection = None
+                self._socket = None
 
     async def _subscribe(self, connection: ClientConnection, topics: Sequence[str]) -> None:
         self._ack_deadline = time.monotonic() + ACK_TIMEOUT_S
-        for subscription in self._adapter.subscribe(topics):
+        for subscription in self.connection.subscribe(topics):
             self._acks_pending += subscription.acks
             await connection.send(subscription.frame)
 
@@ -183,7 +185,7 @@ class Feed:
             raise FeedUnavailable(f"receiving from {self._url}: the exchange announced a cut: {control.detail}")
 
     async def _beat(self, connection: ClientConnection) -> None:
-        heartbeat, now = self._adapter.heartbeat, time.monotonic()
+        heartbeat, now = self.connection.heartbeat, time.monotonic()
         if heartbeat is not None and now >= self._next_beat:
             self._next_beat = now + heartbeat.interval_ms / 1_000
             self._answer_deadline = min(self._answer_deadline, now + heartbeat.answer_ms_max / 1_000)

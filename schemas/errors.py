@@ -7,7 +7,7 @@ A message is one sentence that says what was being done, where, and what to do a
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from schemas.records import Liquidation
+    from schemas.records import Funding, Liquidation, OpenInterest
 
 
 class LiqcascadeError(Exception):
@@ -34,7 +34,7 @@ class FrameRefused(LiqcascadeError):
 
     `events`: those of the same frame's rows that were understood."""
 
-    events: "tuple[Liquidation, ...]" = ()
+    events: "tuple[Liquidation | OpenInterest | Funding, ...]" = ()
 
 
 class UnknownInstrument(FrameRefused):

@@ -23,6 +23,8 @@ from producers.amounts import inverse, is_zero, linear_by_unit, refusal, time_ms
 from producers.exchange import (
     FRAME_BYTES_MAX,
     LIQUIDATION,
+    Budget,
+    Connection,
     Control,
     ControlKind,
     ExchangeAdapter,
@@ -242,12 +244,17 @@ def decode_exchange_info(body: bytes) -> InstrumentPage:
 
 ADAPTER: Final = ExchangeAdapter(
     exchange=Exchange.BINANCE,
-    origin="wss://fstream.binance.com",
-    path="/market/stream",
-    topics=topics,
-    subscribe=subscribe,
+    connections=(
+        Connection(
+            origin="wss://fstream.binance.com",
+            path="/market/stream",
+            topics=topics,
+            subscribe=subscribe,
+        ),
+    ),
     control=control,
     decoders={LIQUIDATION: decode},
+    budget=Budget(weight_max=2_400, window_ms=60_000),
     instrument_rule=instrument_rule,
     instrument_sources=(
         InstrumentSource(origin="https://fapi.binance.com", path="/fapi/v1/exchangeInfo", decode=decode_exchange_info),

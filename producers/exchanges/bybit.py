@@ -21,6 +21,8 @@ from producers.amounts import inverse, linear_by_unit, refusal, time_ms
 from producers.exchange import (
     FRAME_BYTES_MAX,
     LIQUIDATION,
+    Budget,
+    Connection,
     Control,
     ControlKind,
     ExchangeAdapter,
@@ -234,12 +236,19 @@ def decode_instruments_info(body: bytes) -> InstrumentPage:
 
 ADAPTER: Final = ExchangeAdapter(
     exchange=Exchange.BYBIT,
-    origin="wss://stream.bybit.com",
-    path="/v5/public/linear",
-    topics=topics,
-    subscribe=subscribe,
+    connections=(
+        Connection(
+            origin="wss://stream.bybit.com",
+            path="/v5/public/linear",
+            topics=topics,
+            subscribe=subscribe,
+            topic_characters_max=TOPIC_CHARACTERS_MAX,
+            heartbeat=Heartbeat('{"op":"ping"}', interval_ms=20_000, answer_ms_max=10_000),
+        ),
+    ),
     control=control,
     decoders={LIQUIDATION: decode},
+    budget=Budget(weight_max=600, window_ms=5_000, ban_ms_default=600_000),
     instrument_rule=instrument_rule,
     instrument_sources=(
         InstrumentSource(
@@ -249,6 +258,4 @@ ADAPTER: Final = ExchangeAdapter(
             decode=decode_instruments_info,
         ),
     ),
-    topic_characters_max=TOPIC_CHARACTERS_MAX,
-    heartbeat=Heartbeat('{"op":"ping"}', interval_ms=20_000, answer_ms_max=10_000),
 )

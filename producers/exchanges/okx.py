@@ -24,6 +24,8 @@ from producers.amounts import inverse, linear_by_coin, refusal, time_ms
 from producers.exchange import (
     FRAME_BYTES_MAX,
     LIQUIDATION,
+    Budget,
+    Connection,
     Control,
     ControlKind,
     ExchangeAdapter,
@@ -248,12 +250,18 @@ def _listed(row: _Listed) -> Instrument | None:
 
 ADAPTER: Final = ExchangeAdapter(
     exchange=Exchange.OKX,
-    origin="wss://ws.okx.com",
-    path="/ws/v5/public",
-    topics=topics,
-    subscribe=subscribe,
+    connections=(
+        Connection(
+            origin="wss://ws.okx.com",
+            path="/ws/v5/public",
+            topics=topics,
+            subscribe=subscribe,
+            heartbeat=Heartbeat("ping", interval_ms=20_000, answer_ms_max=8_000),  # within the 30 s without data
+        ),
+    ),
     control=control,
     decoders={LIQUIDATION: decode},
+    budget=Budget(weight_max=20, window_ms=2_000),
     instrument_rule=instrument_rule,
     instrument_sources=(
         InstrumentSource(
@@ -263,5 +271,4 @@ ADAPTER: Final = ExchangeAdapter(
             decode=decode_instrument_list,
         ),
     ),
-    heartbeat=Heartbeat("ping", interval_ms=20_000, answer_ms_max=8_000),  # within the 30 s without data
 )

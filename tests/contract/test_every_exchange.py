@@ -79,9 +79,10 @@ class TestAdapter:
             decode(adapter.exchange.value, b" " * (FRAME_BYTES_MAX + 1))
 
     def test_addresses_are_encrypted_and_can_be_replaced(self, adapter: ExchangeAdapter) -> None:
-        assert adapter.websocket_url().startswith("wss://")
-        assert adapter.websocket_url("http://127.0.0.1:9/x") == "ws://127.0.0.1:9/x" + adapter.path
-        assert adapter.websocket_url("https://proxy.example") == "wss://proxy.example" + adapter.path
+        for connection in adapter.connections:
+            assert connection.url().startswith("wss://")
+            assert connection.url("http://127.0.0.1:9/x") == "ws://127.0.0.1:9/x" + connection.path
+            assert connection.url("https://proxy.example") == "wss://proxy.example" + connection.path
         for source in adapter.instrument_sources:
             assert source.url().startswith("https://")
             assert source.url("ws://127.0.0.1:9/x") == "http://127.0.0.1:9/x" + source.path
@@ -99,12 +100,13 @@ class TestAdapter:
             TABLES[adapter.exchange.value]["NO_SUCH"]
 
     def test_subscriptions_hold_every_topic_once(self, adapter: ExchangeAdapter) -> None:
-        topics = adapter.topics(shipped(adapter.exchange))
-        assert len(set(topics)) == len(topics) > 0
-        requests = adapter.subscribe(topics)
-        text = "".join(request.frame for request in requests)
-        assert all(text.count(f'"{topic}"') == 1 for topic in topics)
-        assert all(request.acks > 0 and json.loads(request.frame) for request in requests)
+        for connection in adapter.connections:
+            topics = connection.topics(shipped(adapter.exchange))
+            assert len(set(topics)) == len(topics) > 0
+            requests = connection.subscribe(topics)
+            text = "".join(request.frame for request in requests)
+            assert all(text.count(f'"{topic}"') == 1 for topic in topics)
+            assert all(request.acks > 0 and json.loads(request.frame) for request in requests)
 
     def test_liquidation_is_no_control_frame_and_garbage_neither(self, adapter: ExchangeAdapter) -> None:
         for garbage in (b"", b"\xff", b"[]", b"{}", b'"x"', b"nul"):

@@ -91,7 +91,9 @@ async def test_pages_are_followed_by_the_cursor(tmp_path: Path) -> None:
         known, adapter = catalogue("bybit", rest.origin, tmp_path)
         await known.start()
         assert [row.instrument for row in known.listed] == ["AUSDT", "BUSDT", "1000CUSDT"]
-        assert adapter.topics(known.listed) == [f"allLiquidation.{s}" for s in ("AUSDT", "BUSDT", "1000CUSDT")]
+        assert adapter.connections[0].topics(known.listed) == [
+            f"allLiquidation.{s}" for s in ("AUSDT", "BUSDT", "1000CUSDT")
+        ]
         assert (known.instruments["1000CUSDT"].asset, int(known.instruments["1000CUSDT"].contract_size)) == ("C", 1000)
         assert "cursor=next" in rest.requests[1]
 

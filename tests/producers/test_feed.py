@@ -63,8 +63,9 @@ async def running(
 ) -> AsyncIterator[Feed]:
     section = ProducersSection(origins={}, backoff_ms_base=5, backoff_ms_max=20, stable_ms=60_000)
     section = section.model_copy(update={"origins": {"gate": server.origin}})
+    toy = adapter(heartbeat=heartbeat)
     feed = Feed(
-        adapter(heartbeat=heartbeat), topics, settings=section, on_frame=listener.on_frame, on_state=listener.on_state
+        toy, toy.connections[0], topics, settings=section, on_frame=listener.on_frame, on_state=listener.on_state
     )
     task = asyncio.create_task(feed.run())
     try:
@@ -215,7 +216,14 @@ async def test_stop_does_not_wait_for_a_server_that_never_answers() -> None:
             update={"origins": {"gate": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}}
         )
         listener = Listener()
-        feed = Feed(adapter(), ["a"], settings=section, on_frame=listener.on_frame, on_state=listener.on_state)
+        feed = Feed(
+            adapter(),
+            adapter().connections[0],
+            ["a"],
+            settings=section,
+            on_frame=listener.on_frame,
+            on_state=listener.on_state,
+        )
         task = asyncio.create_task(feed.run())
         await called.wait()
         await feed.stop()
@@ -228,7 +236,14 @@ async def test_error_of_our_own_ends_the_feed() -> None:
     listener.error = BrokerUnavailable("publishing: no broker")
     async with toy_server() as server:
         section = ProducersSection().model_copy(update={"origins": {"gate": server.origin}})
-        feed = Feed(adapter(), ["a"], settings=section, on_frame=listener.on_frame, on_state=listener.on_state)
+        feed = Feed(
+            adapter(),
+            adapter().connections[0],
+            ["a"],
+            settings=section,
+            on_frame=listener.on_frame,
+            on_state=listener.on_state,
+        )
         task = asyncio.create_task(feed.run())
         await listener.until(lambda: SUBSCRIBED in listener.states)
         await server.send("one")

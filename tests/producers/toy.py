@@ -9,7 +9,16 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from producers.exchange import LIQUIDATION, Control, ControlKind, ExchangeAdapter, Heartbeat, Subscription
+from producers.exchange import (
+    LIQUIDATION,
+    Budget,
+    Connection,
+    Control,
+    ControlKind,
+    ExchangeAdapter,
+    Heartbeat,
+    Subscription,
+)
 from producers.instruments import Instrument, Instruments, Rule
 from schemas.errors import FrameRefused
 from schemas.records import Liquidation
@@ -44,15 +53,16 @@ def adapter(
     rule: Rule = lambda symbol: None  # noqa: E731
     return ExchangeAdapter(
         exchange=Exchange.GATE,
-        origin="wss://toy.invalid",
-        path="/feed",
-        topics=topics,
-        subscribe=subscribe,
+        connections=(
+            Connection(
+                origin="wss://toy.invalid", path="/feed", topics=topics, subscribe=subscribe, heartbeat=heartbeat
+            ),
+        ),
+        budget=Budget(weight_max=100, window_ms=1_000),
         control=control,
         decoders={LIQUIDATION: refuse},
         instrument_rule=rule,
         instrument_sources=(),
-        heartbeat=heartbeat,
     )
 
 

@@ -40,8 +40,9 @@ def listed(adapter: ExchangeAdapter, exchange: SimulatedExchange) -> Instruments
 
 def channels(adapter: ExchangeAdapter, exchange: SimulatedExchange, known: Instruments) -> set[str]:
     """What the producer's own requests subscribe to."""
-    client = Client(adapter.path)
-    for request in adapter.subscribe(adapter.topics(known.values())):
+    connection = adapter.connections[0]
+    client = Client(connection.path)
+    for request in connection.subscribe(connection.topics(known.values())):
         reply = exchange.answer(request.frame, client)
         assert len(reply.texts) == request.acks
         client.channels |= reply.subscribe
@@ -59,7 +60,7 @@ def assert_agree(event: Liquidation, row: Row) -> None:
 def assert_pushes_agree(exchange: SimulatedExchange, pushes: list[Push]) -> int:
     adapter = next(adapter for adapter in ADAPTERS.values() if adapter.exchange == exchange.name)
     known = listed(adapter, exchange)
-    client = Client(adapter.path, channels(adapter, exchange, known))
+    client = Client(adapter.connections[0].path, channels(adapter, exchange, known))
     identifiers: set[str] = set()
     for push in pushes:
         (text,) = exchange.texts(push, client)
