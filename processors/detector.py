@@ -97,7 +97,7 @@ class Detector:
         self._coverage = Coverage()
         self._flags = [window.flag for window in settings.windows]
         self._store = Store(settings)
-        self._rule = rules_of(settings)
+        self._rules = rules_of(settings)
         self._clock = np.zeros(1, CLOCK)
         self._clock["tapes"] = NOT_SEEN
         self._ends = np.zeros(len(settings.windows), np.int64)
@@ -132,7 +132,7 @@ class Detector:
         store, at = self._store, 0
         while True:
             at, why, what = fold_run(
-                packed, at, self._clock, store.assets, store.panes, store.bins, store.sizes, self._rule, self._ends
+                packed, at, self._clock, store.assets, store.panes, store.bins, store.sizes, self._rules, self._ends
             )
             if why == RUN_ENDS:
                 break
@@ -219,7 +219,7 @@ class Detector:
             self._clock_is_due(outputs)
         due = np.zeros(len(store.names), np.int64)
         if not judge_tick(
-            now_ms, sequence, store.assets, len(store.names), store.panes, store.bins, store.sizes, self._rule, due
+            now_ms, sequence, store.assets, len(store.names), store.panes, store.bins, store.sizes, self._rules, due
         ):
             return
         judged = store.judged
@@ -255,7 +255,7 @@ class Detector:
 
     def _set_alarm(self) -> None:
         store = self._store
-        due_ms = next_due_ms(store.assets, len(store.names), self._rule)
+        due_ms = next_due_ms(store.assets, len(store.names), self._rules)
         alarm_ms = min((self._progress_s + 1) * 1_000, due_ms)
         assert alarm_ms > self.log_time_ms, "all that is due was done"
         self._clock["alarm_ms"] = alarm_ms
@@ -288,7 +288,7 @@ class Detector:
     def _let_fall(self, now_ms: int, outputs: list[Output]) -> None:
         store = self._store
         ranks = np.empty(len(store.names), np.int64)
-        if not find_falls(now_ms, store.assets, len(store.names), self._rule, ranks):
+        if not find_falls(now_ms, store.assets, len(store.names), self._rules, ranks):
             return
         falling = np.flatnonzero(ranks < store.assets["level"][: len(ranks)]).tolist()
         for row in sorted(falling, key=store.names.__getitem__):
@@ -342,7 +342,7 @@ class Detector:
 
     def _view(self, row: int) -> View:
         store, now_ms = self._store, self.log_time_ms
-        figures = figures_of(store, row, self._ends, now_ms=now_ms, rule=self._rule)
+        figures = figures_of(store, row, self._ends, now_ms=now_ms, rules=self._rules)
         self._coverage.see(self._clock[0]["tapes"].tolist())
         return View(
             asset=store.names[row],

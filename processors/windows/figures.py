@@ -62,13 +62,21 @@ class Figures(NamedTuple):
 
 @jit
 def measure(
-    a: int, now_ms: int, assets: Array, panes: Panes, bins: Array, sizes: Array, rule: Row, ends: Array, numbers: Array
+    a: int,
+    now_ms: int,
+    assets: Array,
+    panes: Panes,
+    bins: Array,
+    sizes: Array,
+    rules: Array,
+    ends: Array,
+    numbers: Array,
 ) -> None:
     """Fill `numbers` for the windows whose newest panes are `ends`, by size.
 
     LONG_AGO in `ends` stands for the window that holds the newest event or, once that is older, the one that ends at
     T - tick_lag_ms; it is replaced by what was taken."""
-    asset = assets[a]
+    asset, rule = assets[a], rules[0]
     refresh_correlation(asset, bins[a], now_ms, rule)
     cells = np.zeros((2, CELLS), np.int64)
     numbers[:] = 0
@@ -126,10 +134,10 @@ def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -
         asset.lag_s, asset.lag_leader = second, leader
 
 
-def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rule: Row) -> Figures:
+def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rules: Array) -> Figures:
     """Figures of an asset at T = `now_ms`; `ends` as in `measure`."""
     buffer = np.empty(WINDOWS + len(store.sizes) * WINDOW, np.int64)
-    measure(row, now_ms, store.assets, store.panes, store.bins, store.sizes, rule, ends, buffer)
+    measure(row, now_ms, store.assets, store.panes, store.bins, store.sizes, rules, ends, buffer)
     numbers: list[int] = buffer.tolist()
     windows = [
         WindowSums(size_ms, *numbers[place : place + WINDOW])

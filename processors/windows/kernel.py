@@ -1,5 +1,6 @@
 """The compiled loop over a run of liquidations, and over all assets on a tick.
 
+The functions that the detector calls take RULES as an array of one row: Numba needs 5 µs to recognise a bare row.
 The loop stops wherever something must be published and says why; the detector publishes and calls it again. What it
 does depends on the records and the state alone, never on where a run was cut."""
 
@@ -11,7 +12,7 @@ from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import jit
 from processors.metrics.correlation import mean_pearson
 from processors.windows.layout import LONG_AGO, NEVER, SIDES, Array, Row
-from processors.windows.panes import TEN, Panes, add, add_bin, binned, highest_count, window_sum
+from processors.windows.panes import TEN, Panes, add, add_bin, binned, highest_count, place_of, window_sum
 
 RUN_ENDS, CLOCK_IS_DUE, EVENT_IS_LATE, ASSET_IS_DUE = range(4)
 RAISE, UPDATE, STATE = 1, 2, 4  # what an asset is due for, as bits
@@ -19,7 +20,7 @@ RAISE, UPDATE, STATE = 1, 2, 4  # what an asset is due for, as bits
 
 @jit
 def fold_run(
-    run: Array, start: int, clock: Array, assets: Array, panes: Panes, bins: Array, sizes: Array, rule: Row,
+    run: Array, start: int, clock: Array, assets: Array, panes: Panes, bins: Array, sizes: Array, rules: Array,
     ends: Array,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Fold records from `start` on until one makes something due: (index, why, what).
@@ -27,7 +28,7 @@ def fold_run(
     CLOCK_IS_DUE: the clock reached the alarm before record `index`, which is not folded yet. EVENT_IS_LATE and
     ASSET_IS_DUE: record `index` is folded; `ends` then has the judged window of each size by its newest pane, or
     LONG_AGO where the event was too late for the size; `what` are the bits that the asset is due for."""
-    time = clock[0]
+    time, rule = clock[0], rules[0]
     for i in range(start, run.shape[0]):
         event = run[i]
         time.now_ms = max(time.now_ms, event.append_ms)
@@ -102,20 +103,27 @@ def highest_level(a: int, pane: int, asset: Row, panes: Panes, size: Row, head: 
     """Highest level of the windows that hold `pane` and are there, and that window: of equal levels the more probable,
     of equal ones the newest."""
     best_rank, best_nano, best_end = NONE, -1, pane
-    for end in range(pane, min(pane + TEN - 1, head) + 1):
-        rank, nano = judge_window(a, end, asset, panes, size, head, rule)
+    counts, micro = panes.events[a], panes.micro_usd[a]
+    events = window_sum(counts, size, head, pane)
+    before = window_sum(counts, size, head, pane - TEN)
+    micro_usd = window_sum(micro, size, head, pane)
+    last = min(pane + TEN - 1, head)
+    for end in range(pane, last + 1):
+        rank, nano = judge(events, before, micro_usd, asset.correlation, rule)
         if rank > best_rank or (rank == best_rank and nano >= best_nano):
             best_rank, best_nano, best_end = rank, nano, end
+        if end < last:
+            joins, leaves = place_of(size, end + 1), place_of(size, end - TEN + 1)
+            events += counts[joins] - counts[leaves]
+            before += counts[leaves] - counts[place_of(size, end - 2 * TEN + 1)]
+            micro_usd += micro[joins] - micro[leaves]
     return best_rank, best_end
 
 
 @jit
-def judge_window(a: int, end: int, asset: Row, panes: Panes, size: Row, head: int, rule: Row) -> tuple[int, int]:
-    """Rank and probability in billionths of the window of the judged size whose newest pane is `end`."""
-    events = window_sum(panes.events[a], size, head, end)
-    before = window_sum(panes.events[a], size, head, end - TEN)
-    micro_usd = window_sum(panes.micro_usd[a], size, head, end)
-    terms = terms_nano(events, before, micro_usd, asset.correlation, rule)
+def judge(events: int, before: int, micro_usd: int, correlation: float, rule: Row) -> tuple[int, int]:
+    """Rank and probability in billionths of a window of the judged size."""
+    terms = terms_nano(events, before, micro_usd, correlation, rule)
     nano = probability_nano(terms, boosted(events, before, rule), rule)
     return level_rank(nano, events, before, rule), nano
 
@@ -155,12 +163,13 @@ def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None
 
 @jit
 def judge_tick(
-    now_ms: int, sequence: int, assets: Array, count: int, panes: Panes, bins: Array, sizes: Array, rule: Row,
+    now_ms: int, sequence: int, assets: Array, count: int, panes: Panes, bins: Array, sizes: Array, rules: Array,
     due_of: Array,
 ) -> int:  # fmt: skip
     """Judge the window that ends at T - tick_lag_ms in every asset that is not quiet; returns how many are due.
 
     Only the judged size is. An asset whose snapshot has seen entry `sequence` is passed over. Fills `due_of`."""
+    rule = rules[0]
     judged = rule.judged
     size = sizes[judged]
     end = (now_ms - rule.tick_lag_ms) // size.pane_ms - 1
@@ -173,7 +182,11 @@ def judge_tick(
         rank = NONE
         if end - TEN < asset.heads[judged]:
             refresh_correlation(asset, bins[a], now_ms, rule)
-            rank, _ = judge_window(a, end, asset, panes, size, asset.heads[judged], rule)
+            head = asset.heads[judged]
+            events = window_sum(panes.events[a], size, head, end)
+            before = window_sum(panes.events[a], size, head, end - TEN)
+            micro_usd = window_sum(panes.micro_usd[a], size, head, end)
+            rank, _ = judge(events, before, micro_usd, asset.correlation, rule)
             justify(asset, rank, now_ms)
         asset.dirty = True
         due_of[a] = due(asset, rank, now_ms, rule)
@@ -183,21 +196,21 @@ def judge_tick(
 
 
 @jit
-def find_falls(now_ms: int, assets: Array, count: int, rule: Row, ranks: Array) -> int:
+def find_falls(now_ms: int, assets: Array, count: int, rules: Array, ranks: Array) -> int:
     """How many assets' levels fall at `now_ms`; fills `ranks` with the rank of each asset that is in force then."""
     n = 0
     for a in range(count):
-        ranks[a] = rank_in_force(assets[a], now_ms, rule.hold_ms)
+        ranks[a] = rank_in_force(assets[a], now_ms, rules[0].hold_ms)
         n += ranks[a] < assets[a].level
     return n
 
 
 @jit
-def next_due_ms(assets: Array, count: int, rule: Row) -> int:
+def next_due_ms(assets: Array, count: int, rules: Array) -> int:
     """When the next window is final or the next level falls, or NEVER."""
     due_ms = NEVER
     for a in range(count):
-        due_ms = min(due_ms, falls_at_ms(assets[a], rule.hold_ms))
+        due_ms = min(due_ms, falls_at_ms(assets[a], rules[0].hold_ms))
         for closes_ms in assets[a].closes_ms:
             due_ms = min(due_ms, closes_ms)
     return due_ms

@@ -154,11 +154,11 @@ def sizes_of(settings: DetectorSettings) -> Array:
     return rows
 
 
-def rules_of(settings: DetectorSettings) -> Row:
-    """The settings as a RULES row: rates become whole numbers of events in a window of the judged size.
+def rules_of(settings: DetectorSettings) -> Array:
+    """The settings as one RULES row: rates become whole numbers of events in a window of the judged size.
 
     A count is above a rate exactly when it is above the whole part of rate x size, so no float decides a level."""
-    row = np.zeros(1, RULES)[0]
+    rows = np.zeros(1, RULES)
     size_s = Fraction(settings.judged_size_ms, 1_000)
     score, levels, correlation = settings.score, settings.levels, settings.correlation
     full_rise = _exact(score.acceleration_events_per_s2_critical) * size_s**2
@@ -192,8 +192,8 @@ def rules_of(settings: DetectorSettings) -> Row:
         0, 0, *(floor(_exact(getattr(levels, f"{name}_events_per_s")) * size_s) for name in named)
     ]  # fmt: skip
     for name, value in values.items():
-        row[name] = value
-    return row
+        rows[name] = value
+    return rows
 
 
 def bins_kept(settings: DetectorSettings) -> int:

@@ -53,12 +53,22 @@ def add(panes: Panes, asset: int, size: Row, head: int, pane: int, cell: int, mi
 
 
 @jit
+def place_of(size: Row, pane: int) -> int:
+    """Where a pane lies in an asset's row."""
+    return int(size.base + pane % size.panes)
+
+
+@jit
 def window_sum(sums: Array, size: Row, head: int, end: int) -> int:
     """Sum of the window of ten panes whose newest is `end`; `sums` is one asset's row; panes after `head` are empty."""
-    kept = size.panes
+    first = max(end - TEN + 1, head - size.panes + 1)
+    slot = first % size.panes  # one division a window, not one a pane
     total = 0
-    for pane in range(max(end - TEN + 1, head - kept + 1), min(end, head) + 1):
-        total += sums[size.base + pane % kept]
+    for _ in range(first, min(end, head) + 1):
+        total += sums[size.base + slot]
+        slot += 1
+        if slot == size.panes:
+            slot = 0
     return total
 
 
@@ -66,13 +76,11 @@ def window_sum(sums: Array, size: Row, head: int, end: int) -> int:
 def highest_count(sums: Array, size: Row, head: int, pane: int) -> tuple[int, int]:
     """Highest count of the windows that hold `pane` and are there already, and the newest window that has it.
 
-    The window is named by its newest pane: pane … min(pane + 9, head)."""
+    The window is named by its newest pane: pane … min(pane + 9, head). `pane` is within the grace."""
     count = window_sum(sums, size, head, pane)
     best, best_end = count, pane
     for end in range(pane + 1, min(pane + TEN - 1, head) + 1):
-        count += sums[size.base + end % size.panes]
-        if end - TEN > head - size.panes:
-            count -= sums[size.base + (end - TEN) % size.panes]
+        count += sums[place_of(size, end)] - sums[place_of(size, end - TEN)]
         if count >= best:
             best, best_end = count, end
     return best, best_end
@@ -173,6 +181,7 @@ def binned(bins: Array, asset: Row, end_ms: int, rule: Row, bins_each: int) -> A
     start = end - rule.span_ms // rule.lag_bin_ms
     counts = np.zeros((bins.shape[1], (end - start) // bins_each), np.int64)
     for bin_ in range(max(start, asset.bin_head - kept + 1), min(end - 1, asset.bin_head) + 1):
+        kept_bin, joined = bins[bin_ % kept], (bin_ - start) // bins_each
         for slot in range(bins.shape[1]):
-            counts[slot, (bin_ - start) // bins_each] += bins[bin_ % kept, slot]
+            counts[slot, joined] += kept_bin[slot]
     return counts

@@ -18,7 +18,7 @@ from schemas.topics import FEED_HEALTH
 from schemas.words import AlertKind, Completeness, Exchange, FeedState, JournalKind, Level, Side, StateKind
 from tests.processors.logs import START_MS, at, cascade_log, fold_all, liquidation, new_detector, silence, tick
 
-RULE = rules_of(DetectorSettings())
+RULE = rules_of(DetectorSettings())[0]
 MILLION = 10**12  # USD in micro-USD
 NO_DATA = float("nan")
 

@@ -38,7 +38,7 @@ def test_panes_are_two_windows_and_the_grace() -> None:
 
 
 def test_rates_become_whole_counts_of_a_window() -> None:
-    rule = rules_of(DetectorSettings())
+    rule = rules_of(DetectorSettings())[0]
     assert rule["level_events"].tolist() == [0, 0, 20, 40, 100, 200]
     assert rule["level_nano"].tolist() == [0, 0, 300_000_000, 500_000_000, 700_000_000, 900_000_000]
     assert (rule["critical_rise"], rule["boost_rise"], rule["full_micro_usd"]) == (80, 160, 1e14)
