@@ -35,6 +35,7 @@ class Publisher:
         self._failure: BrokerUnavailable | None = None
         self._callbacks: dict[tuple[str, str], Delivered] = {}
         self.published: Counter[tuple[str, str]] = Counter()  # (topic, exchange), acknowledged by the broker
+        self._told: Counter[tuple[str, str]] = Counter()
         for topic, record in ((LIQUIDATIONS, Liquidation), (FEED_HEALTH, FeedHealth)):
             self._codec.ids.id_for(record, self._names.of(topic))  # a registry that refuses the schema stops the start
         self._producer = Producer(
@@ -57,8 +58,12 @@ class Publisher:
         """Queue events of one exchange; waits while the queue is full."""
         name = self._names.of(LIQUIDATIONS)
         for event in events:
-            value = self._codec.encode(LIQUIDATIONS, event)
-            await self._produce(name, event.asset.encode(), value, self._delivered(LIQUIDATIONS, event.exchange))
+            key, value = event.asset.encode(), self._codec.encode(LIQUIDATIONS, event)
+            delivered = self._delivered(LIQUIDATIONS, event.exchange)
+            try:
+                self._producer.produce(name, value, key, on_delivery=delivered)  # a coroutine each would cost 1 µs
+            except (BufferError, KafkaException):
+                await self._produce(name, key, value, delivered)
 
     async def health(self, record: FeedHealth) -> None:
         """Queue the state of a channel."""
@@ -85,11 +90,13 @@ class Publisher:
         """Take in acknowledgements until cancelled."""
         while True:
             self._poll()
+            self._tell()
             await asyncio.sleep(POLL_S)
 
     async def close(self, timeout_s: float) -> None:
         """Wait until everything is acknowledged. Raises BrokerUnavailable, with the number that is not."""
         left = await asyncio.to_thread(self._producer.flush, timeout_s)
+        self._tell()
         if self._failure is not None:
             raise self._failure
         if left:
@@ -117,16 +124,22 @@ class Publisher:
         if self._failure is not None:
             raise self._failure
 
+    def _tell(self) -> None:
+        """Bring /metrics up to date: a lock for every record would cost more than the record."""
+        for (topic, exchange), count in list(self.published.items()):  # `close` counts in a thread
+            new = count - self._told[topic, exchange]
+            if new:
+                self._told[topic, exchange] = count
+                metrics.EVENTS_PUBLISHED.labels(exchange, topic).inc(new)
+
     def _delivered(self, topic: Topic, exchange: str) -> Delivered:
         key = (topic.name, exchange)
         callback = self._callbacks.get(key)
         if callback is None:
-            count = metrics.EVENTS_PUBLISHED.labels(exchange, topic.name)
 
             def callback(error: KafkaError | None, message: Message) -> None:
                 if error is None:
                     self.published[key] += 1
-                    count.inc()
                 else:
                     self._fail(f"publishing to {message.topic()} at {self._servers}: {error.str()}")
 
