@@ -2,21 +2,28 @@
 
 Mark prices are USD per coin: a price per 1000PEPE is divided by the contract's multiplier first (`per_coin`)."""
 
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
 from producers.amounts import refusal
+from producers.exchange import MarketEvent, Row, decode_rows
 from producers.instruments import Instrument
-from schemas.records import Funding, OpenInterest
+from schemas.errors import UnknownInstrument
+from schemas.records import Funding, Liquidation, OpenInterest
+from schemas.words import Side
 
-FIGURE_CHARACTERS_MAX: Final = 40  # OKX states USD with 14 decimals behind 10 digits: 25 characters
+FIGURE_CHARACTERS_MAX: Final = 40  # some state USD with 14 decimals behind 10 digits: 25 characters
 FIGURE_MAX: Final = Decimal(10) ** 18  # the largest open interest is some 10^14 coins of the cheapest
 FIGURE_MIN: Final = Decimal(10) ** -18  # but for 0: the cheapest coins trade at 10^-10
 OPEN_INTEREST_USD_MAX: Final = Decimal(10) ** 12  # a hundred times the largest contract of all
 RATE_MAX: Final = Decimal(1)  # of one interval; exchanges cap it at a few percent
-INTERVAL_HOURS_MAX: Final = Decimal(24)  # the longest listed one
-INTERVAL_HOURS_DEFAULT: Final = Decimal(8)  # where the exchange says nothing: every exchange's ordinary one
+INTERVAL_HOURS_MAX: Final = 24.0  # the longest listed one
+INTERVAL_HOURS_DEFAULT: Final = 8.0  # where the exchange says nothing: every exchange's ordinary one
 MS_PER_HOUR: Final = 3_600_000
+MS_PER_MINUTE: Final = 60_000
+# A price nearer to mark tells nothing of the side: marks are some seconds old and differ from the last trade.
+EVIDENCE_MIN: Final = 0.001
 _EXACT: Final = Context(prec=80)
 
 
@@ -90,7 +97,7 @@ def funding(
     instrument: Instrument,
     *,
     rate: Decimal,
-    interval_hours: Decimal | None,
+    interval_hours: float | None,
     next_funding_time_ms: int | None,
     settled: bool,
     time_ms: int,
@@ -109,10 +116,44 @@ def funding(
         instrument=instrument.instrument,
         market=instrument.market,
         rate=float(rate),
-        interval_hours=float(hours),
-        rate_8h=float(_EXACT.divide(rate * INTERVAL_HOURS_DEFAULT, hours)),
+        interval_hours=hours,
+        rate_8h=float(_EXACT.divide(rate * 8, Decimal(hours))),
         next_funding_time_ms=next_funding_time_ms,
         settled=settled,
         event_time_ms=time_ms,
         received_time_us=received_time_us,
     )
+
+
+def market_rows(rows: Sequence[Row], decode_row: Callable[[Row], list[MarketEvent]]) -> list[MarketEvent]:
+    """Events of every row, as `decode_rows`; contracts of a list that are in no table are left out, as the list has
+    those too that are not quoted in dollars or do not trade. A body of one row raises UnknownInstrument."""
+    if len(rows) == 1:
+        return decode_row(rows[0])
+
+    def known(row: Row) -> list[MarketEvent]:
+        try:
+            return decode_row(row)
+        except UnknownInstrument:
+            return []
+
+    return decode_rows(rows, known)
+
+
+def nearest_minute(time_ms: int) -> int:
+    """A settlement's time, which exchanges stamp some ms late, at its minute.
+
+    >>> nearest_minute(1_790_352_000_002)
+    1790352000000
+    """
+    return (time_ms + MS_PER_MINUTE // 2) // MS_PER_MINUTE * MS_PER_MINUTE
+
+
+def price_evidence(event: Liquidation, mark: Decimal) -> bool | None:
+    """Whether price and side agree: longs are closed below the mark (USD per coin), shorts above it.
+
+    None where they are too near to each other to tell."""
+    distance = event.price / float(mark) - 1
+    if abs(distance) < EVIDENCE_MIN:
+        return None
+    return (distance < 0) is (event.side is Side.LONG)

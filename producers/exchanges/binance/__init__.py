@@ -1,0 +1,1 @@
+from producers.exchanges.binance.liquidations import ADAPTER as ADAPTER

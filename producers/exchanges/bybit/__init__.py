@@ -1,0 +1,1 @@
+from producers.exchanges.bybit.liquidations import ADAPTER as ADAPTER

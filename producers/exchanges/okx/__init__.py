@@ -1,0 +1,1 @@
+from producers.exchanges.okx.liquidations import ADAPTER as ADAPTER
