@@ -5,8 +5,7 @@ One record is folded in this order: T moves; tumbling windows that became final 
 levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -59,13 +58,10 @@ from schemas.words import AlertKind, Exchange, JournalKind
 
 __all__ = ["Delivered", "Detector", "Output"]
 
-R = TypeVar("R", bound=Record)
-Decode = Callable[[type[R], bytes], R]
 LIQUIDATION_CHANNEL: Final = "liquidation"
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One record to publish, in the order of the log. `id`: of the alert, window or late event; "" for states, which
     are never deduplicated."""
 

@@ -26,7 +26,6 @@ def ratio(numerator: int, denominator: int) -> float:
     >>> ratio(1, 3), ratio(-2, 3), ratio(5, 10_000_000), ratio(15, 10_000_000)
     (0.333333, -0.666667, 0.0, 2e-06)"""
     millionths, rest = divmod(numerator * 1_000_000, denominator)
-    rest += rest
-    if rest > denominator or (rest == denominator and millionths & 1):
+    if rest and (2 * rest > denominator or (2 * rest == denominator and millionths & 1)):
         millionths += 1
     return millionths / 1_000_000
