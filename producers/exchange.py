@@ -246,6 +246,11 @@ class ExchangeAdapter:
     cross_check: CrossCheck | None = None
 
 
+def field_names(text: str) -> frozenset[str]:
+    """Names separated by spaces, for `known_fields`."""
+    return frozenset(text.split())
+
+
 def _with_scheme(origin: str, scheme: str) -> str:
     """The origin with http(s) or ws(s) turned into `scheme`, with the s where it was.
 
