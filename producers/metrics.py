@@ -21,3 +21,7 @@ LAG: Final = Histogram(
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 600),
 )
 QUEUE: Final = Gauge("liqcascade_publish_queue_messages", "Records waiting for the broker")
+FRAMES_RECORDED: Final = Counter("liqcascade_frames_recorded", "Frames that were written to the recording")
+FRAMES_NOT_RECORDED: Final = Counter(
+    "liqcascade_frames_not_recorded", "Frames that are missing in the recording because the disk did not take them"
+)
