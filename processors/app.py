@@ -3,6 +3,7 @@
 `liqcascade process` runs it in this process; `faust -A processors.app worker` runs it under Faust's own command."""
 
 import asyncio
+import os
 import signal
 from typing import Any, Final
 
@@ -25,8 +26,7 @@ from schemas.topics import LIQUIDATIONS
 
 SESSION_S: Final = 6.0  # a dead worker's partitions move after this; Faust's 60 s cost 61
 BUFFERED_RUNS_MAX: Final = 32  # between consumer and agent: 16,000 records, 3 MB
-START_S_MAX: Final = 60.0
-STOP_S_MAX: Final = 5.0
+STOP_S_MAX: Final = 4.5  # of the 5 s in which a stage ends
 log = structlog.get_logger(__name__)
 
 
@@ -111,12 +111,12 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
 
     async def _revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
         await self.host.revoke([tp.partition for tp in revoked])
-        await self.consumer.commit()
+        await self.consumer.commit_covered()
         self.consumer.forget(revoked)
 
     async def _shut_down(self, app: Any, **_: Any) -> None:
         await self.host.stop()
-        await self.consumer.commit()
+        await self.consumer.commit_covered()
         await asyncio.to_thread(self._operations.stop)
         if self._instance is not None:
             self._instance.release()
@@ -135,7 +135,10 @@ def create_app(settings: ProcessorSettings) -> DetectorApp:
 
 
 def run(settings: ProcessorSettings) -> None:
-    """Run the stage until SIGINT or SIGTERM. Raises LiqcascadeError when it cannot start or go on."""
+    """Run the stage until SIGINT or SIGTERM. Raises LiqcascadeError when it cannot start.
+
+    When it cannot go on, or not end in order, it logs why and ends the process: a worker that lingers would hold its
+    partitions, and clients that wait for a broker in threads of their own end no other way."""
     logs.configure(settings.log, stage="process")
     _install_uvloop()
     asyncio.run(_run(settings))
@@ -149,19 +152,25 @@ async def _run(settings: ProcessorSettings) -> None:
     await app.start()
     waits = [asyncio.ensure_future(wait) for wait in (ending.wait(), app.host.failed, app.wait_until_stopped())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    try:
-        await asyncio.wait_for(app.stop(), STOP_S_MAX)
-    except TimeoutError:
-        log.error("stopping took too long; what was not written is folded again", seconds=STOP_S_MAX)
+    stopping = asyncio.create_task(app.stop())
+    await asyncio.wait({stopping}, timeout=STOP_S_MAX)
+    trouble = _trouble(app, stopping)
+    if trouble:
+        log.error(f"the worker of {app.conf.id} ends: {trouble}; start it again: what was not written is folded again")
+        os._exit(BrokerUnavailable.exit_code)
     for wait in waits:
         wait.cancel()
-    if app.host.failed.done() and not app.host.failed.cancelled():
-        raise app.host.failed.result()
+
+
+def _trouble(app: DetectorApp, stopping: asyncio.Task[None]) -> str:
+    """Why the worker did not end in order; empty when it did."""
+    if app.host.failed.done():
+        return str(app.host.failed.result())
     if app.crash_reason is not None:
-        raise BrokerUnavailable(
-            f"the worker of {app.conf.id} at {settings.kafka.bootstrap_servers} stopped: {app.crash_reason!r}; "
-            "start it again"
-        ) from app.crash_reason
+        return f"Faust gave up: {app.crash_reason!r}"
+    if not stopping.done():
+        return f"stopping took more than {STOP_S_MAX} s"
+    return f"stopping failed: {stopping.exception()!r}" if stopping.exception() else ""
 
 
 def _credentials(settings: KafkaSettings) -> Any:

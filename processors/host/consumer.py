@@ -5,6 +5,7 @@ Faust costs 60 µs an event, whatever the event holds; a run of up to RUN_MAX re
 behind the state are never committed, because a seek in recovery does not hold in Faust 0.15.3: a restart then begins
 at or before what the state has seen, and needs none."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 FETCH_WAIT_MS_MAX: Final = 50  # data ends a wait at once, but one whose answer was not taken in time waits again
+COMMIT_S_MAX: Final = 1.0  # of the 5 s in which a worker ends
 log = structlog.get_logger(__name__)
 
 
@@ -47,6 +49,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
     def cover(self, tp: TP, offset: int) -> None:
         """A restart may begin at `offset`: commit it with the next commit."""
         self._covered[tp] = offset
+
+    async def commit_covered(self) -> None:
+        """Commit now, as far as it is possible: what is not committed is folded again, which changes nothing."""
+        try:
+            await asyncio.wait_for(self.commit(), COMMIT_S_MAX)
+        except (TimeoutError, RuntimeError, KafkaError) as exc:  # RuntimeError: the client's thread has ended
+            log.warning("commit at the end failed", reason=repr(exc))
 
     def forget(self, tps: Iterable[TP]) -> None:
         """Partitions that are no longer ours."""

@@ -8,6 +8,7 @@ consumer that fell silent costs a second read, never a record."""
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -30,7 +31,7 @@ from schemas.records import JournalContext
 from schemas.topics import LIQUIDATIONS
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
-CLOSE_S_MAX: Final = 4.0  # of the 5 s in which a worker ends
+CLOSE_S_MAX: Final = 3.0  # of the 5 s in which a worker ends
 BACKOFF_S_MIN: Final = 1.0  # a worker that was replaced has learned so by then
 BACKOFF_S_MAX: Final = 30.0
 CONTEXT_MAX: Final = 1_000  # 100 exchanges with 10 channels
@@ -38,6 +39,8 @@ WATCH_S: Final = 5.0
 BEAT_S_MAX: Final = 10.0  # 50 ticks: a loop that did not come round in this time hangs
 REPORT_S_MAX: Final = 600.0  # twice what the producer gives a record
 POLL_S: Final = 0.005
+TAKEOVERS_MAX: Final = 6  # in TAKEOVERS_S: a group that gains a worker every 10 s
+TAKEOVERS_S: Final = 60.0
 log = structlog.get_logger(__name__)
 
 
@@ -69,6 +72,7 @@ class Host:
         self._backoff_s: dict[int, float] = {}
         self._services: list[asyncio.Task[None]] = []
         self._ending = threading.Event()
+        self._takeovers_s: deque[float] = deque(maxlen=TAKEOVERS_MAX)
         self._room = asyncio.Event()
         self._room.set()
         self._publisher = Publisher(kafka, on_fatal=self._on_fatal, on_room=self._pump)
@@ -86,8 +90,16 @@ class Host:
         """Take partitions over; returns at once."""
         new = set(partitions) - self._owned
         self._owned |= new
-        if new:
-            log.info("taking over", partitions=sorted(new))
+        if not new:
+            return
+        log.info("taking over", partitions=sorted(new))
+        self._takeovers_s.append(time.monotonic())
+        if len(self._takeovers_s) == TAKEOVERS_MAX and self._takeovers_s[-1] - self._takeovers_s[0] < TAKEOVERS_S:
+            log.error(
+                "partitions come and go; do two workers of the group have the same host.instance?",
+                takeovers=TAKEOVERS_MAX,
+                seconds=round(self._takeovers_s[-1] - self._takeovers_s[0]),
+            )
         for partition in new:
             self._handed_in[partition] = 0
             self._troubles[partition] = "recovering"
@@ -95,7 +107,7 @@ class Host:
         self._tasks.update(dict.fromkeys(new, task))
 
     async def revoke(self, partitions: Iterable[int]) -> None:
-        """Give partitions back: their outputs are published and their state is written, as far as 4 s allow."""
+        """Give partitions back: their outputs are published and their state is written, as far as 3 s allow."""
         gone = set(partitions) & self._owned
         self._owned -= gone
         for task in {self._tasks.pop(partition) for partition in gone if partition in self._tasks}:

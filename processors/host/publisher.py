@@ -16,7 +16,7 @@ from schemas.errors import BrokerUnavailable
 QUEUE_MAX: Final = 100_000  # records in the client: 30 MB of windows, or 1 s of the fastest fold seen
 QUEUE_KBYTES_MAX: Final = 262_144  # 256 MB: 2,000 rows of state at 110 KB
 POLL_S: Final = 0.1
-CLOSE_S_MAX: Final = 3.0
+CLOSE_S_MAX: Final = 1.0  # what flows wait for is confirmed by then; the loop stands still meanwhile
 
 
 class Report(NamedTuple):

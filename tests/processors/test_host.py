@@ -96,6 +96,13 @@ async def test_records_that_were_not_handed_in_are_read(topics: DetectorTopics) 
     assert late_ids(topics) == [f"event-{number}" for number in range(20)]
 
 
+async def test_a_consumer_that_fell_silent_is_noticed(topics: DetectorTopics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processors.host.host.WATCH_S", 0.2)
+    async with running(topics):
+        topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
+        await until(lambda: len(late_ids(topics)) == 10, "the host has read them itself")
+
+
 async def test_records_that_come_again_are_dropped(topics: DetectorTopics) -> None:
     async with running(topics) as host:
         topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
