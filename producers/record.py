@@ -47,9 +47,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def put(self, body: bytes, *, exchange: str, source: str, received_time_us: int) -> None:
-        """Take one frame, body or table. Never waits, never raises."""
-        line = to_line(body, exchange=exchange, source=source, received_time_us=received_time_us)
+    def put(self, body: bytes, *, exchange: str, source: str, received_time_us: int, covered_since_ms: int = 0) -> None:
+        """Take one frame, body or table; see `RecordedFrame`. Never waits, never raises."""
+        line = to_line(
+            body, exchange=exchange, source=source, received_time_us=received_time_us, covered_since_ms=covered_since_ms
+        )
         with self._changed:
             if source == INSTRUMENTS:
                 self._tables[exchange] = line

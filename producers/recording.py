@@ -1,7 +1,7 @@
 """Recordings: what exchanges sent, as it was received, in compressed files.
 
 A file is a row of zstd frames with checksums, each of whole JSON lines, so `zstdcat` reads it too:
-{"received_time_us", "exchange", "source", "frame"}, "frame_base64" instead of "frame" where it is not UTF-8.
+{"received_time_us", "exchange", "source", "covered_since_ms", "frame"}, "frame_base64" where it is not UTF-8.
 `source`: "websocket", the path of the REST call, or "instruments" (a table as in instruments.py, repeated at the head
 of every file, so that each can be replayed alone). A process that dies leaves at most one torn zstd frame at the end;
 the reader cuts it off. Names of files sort by the time of their beginning."""
@@ -22,11 +22,14 @@ READ_BYTES: Final = 1_048_576
 
 
 class RecordedFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One frame, body or table; `frame_base64` where the bytes are not UTF-8."""
+    """One frame, body or table; `frame_base64` where the bytes are not UTF-8.
+
+    `covered_since_ms`: since when the exchange has been listened to without a gap, so that older events are history."""
 
     received_time_us: int
     exchange: str
     source: str
+    covered_since_ms: int = 0
     frame: str = ""
     frame_base64: bytes = b""
 
@@ -39,15 +42,16 @@ _WRITER: Final = msgspec.json.Encoder()
 _READER: Final = msgspec.json.Decoder(RecordedFrame)
 
 
-def to_line(body: bytes, *, exchange: str, source: str, received_time_us: int) -> bytes:
+def to_line(body: bytes, *, exchange: str, source: str, received_time_us: int, covered_since_ms: int = 0) -> bytes:
     """One line of a recording."""
     try:
         text, base64 = body.decode(), b""
     except UnicodeDecodeError:
         text, base64 = "", body
     recorded = RecordedFrame(
-        received_time_us=received_time_us, exchange=exchange, source=source, frame=text, frame_base64=base64
-    )
+        received_time_us=received_time_us, exchange=exchange, source=source, covered_since_ms=covered_since_ms,
+        frame=text, frame_base64=base64,
+    )  # fmt: skip
     return _WRITER.encode(recorded) + b"\n"
 
 

@@ -52,3 +52,32 @@ def test_table_of_ones_own_gives_the_contract_size(tmp_path: Path) -> None:
 def test_unknown_choice_says_what_there_is(exchange: str, kind: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         decode_lines([], exchange=exchange, kind=kind, instruments=None)
+
+
+LEGACY = (
+    '{"topic":"liquidation.BTCUSD","data":{"symbol":"BTCUSD","side":"Buy","price":"40000","qty":"20000",'
+    '"time":1646584807379}}'
+)
+TICKER = (
+    '{"topic":"tickers.BTCUSDT","type":"snapshot","ts":1791400000123,"data":{"symbol":"BTCUSDT","markPrice":"80000",'
+    '"singleOpenInterest":"2","fundingRate":"0.0001","nextFundingTime":"1791417600000","fundingIntervalHour":"8"}}'
+)
+
+
+def test_format_of_old_is_decoded_for_its_time_alone() -> None:
+    def sides(at_ms: int | None, text: str) -> list[str]:
+        lines = decode_lines([text], exchange="bybit", kind="liquidation", instruments=None, at_ms=at_ms)
+        return [json.loads(line).get("side", "refused") for line in lines]
+
+    assert sides(1646584807379, LEGACY) == ["LONG"]
+    assert sides(1646584807379, LEGACY.replace("Buy", "Both")) == ["refused"]
+    assert "LONG" not in sides(None, LEGACY)
+    assert sides(1646584807379, FRAME % "Buy") == ["LONG"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"), [("open-interest", "open_interest", 2.0), ("funding", "rate", 0.0001)]
+)
+def test_one_kind_of_a_frame_with_several(kind: str, field: str, value: float) -> None:
+    (line,) = decode_lines([TICKER, ACK], exchange="bybit", kind=kind, instruments=None)
+    assert json.loads(line)[field] == value
