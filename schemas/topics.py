@@ -28,7 +28,8 @@ class Topic:
     """One topic.
 
     `key` says what the UTF-8 key is; `by_asset`: as many partitions as settings say, so that all exchanges of an asset
-    meet in one; otherwise one partition. `record` is None where values are not Avro (refused bytes, JSON settings)."""
+    meet in one; otherwise one partition. `record` is None where values are not Avro (frames, refused bytes, JSON of
+    settings)."""
 
     name: str
     key: str
@@ -50,7 +51,9 @@ class Topic:
             "cleanup.policy": "compact" if self.compacted else "delete",
             "message.timestamp.type": "CreateTime" if imported else "LogAppendTime",
         }
-        if not self.compacted:
+        if self.compacted:  # a reader takes all of it at every start: old rows must go soon
+            config |= {"segment.ms": "600000", "segment.bytes": str(16 * 2**20), "min.cleanable.dirty.ratio": "0.1"}
+        else:
             config["retention.ms"] = str(FOR_EVER if imported else self.retention_ms)
         return config
 
@@ -61,6 +64,7 @@ FUNDING: Final = Topic(name="market.funding", key="asset", record=Funding, reten
 FEED_HEALTH: Final = Topic(
     name="market.feed-health", key="exchange/channel", record=FeedHealth, retention_ms=30 * DAY_MS, by_asset=False
 )
+RAW_FRAMES: Final = Topic(name="market.raw-frames", key="exchange", record=None, retention_ms=3 * DAY_MS)
 LATE: Final = Topic(name="market.late", key="asset", record=Liquidation, retention_ms=30 * DAY_MS)
 SETTINGS: Final = Topic(name="settings.assets", key="asset or *", record=None, retention_ms=FOR_EVER, by_asset=False)
 JOURNAL: Final = Topic(name="detector.journal", key="source partition", record=JournalEntry, retention_ms=30 * DAY_MS)
@@ -77,7 +81,7 @@ DEAD_LETTERS: Final = Topic(name="dead-letters", key="source topic", record=None
 TOPICS: Final[dict[str, Topic]] = {
     topic.name: topic
     for topic in (
-        LIQUIDATIONS, OPEN_INTEREST, FUNDING, FEED_HEALTH, LATE, SETTINGS,
+        LIQUIDATIONS, OPEN_INTEREST, FUNDING, FEED_HEALTH, RAW_FRAMES, LATE, SETTINGS,
         JOURNAL, SNAPSHOTS, WINDOWS, STATE, ALERTS, DEAD_LETTERS,
     )
 }  # fmt: skip
