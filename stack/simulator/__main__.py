@@ -32,6 +32,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default=True,
         help="begin when every exchange has a subscriber; otherwise at POST /simulator/play",
     )
+    parser.add_argument("--speed", type=float, default=1.0, help="the scenario runs so many times as fast")
     parser.add_argument("--okx-backlog", action="store_true", help="OKX repeats its last frame to a new subscriber")
     return parser.parse_args(arguments)
 
@@ -45,6 +46,7 @@ async def run(arguments: argparse.Namespace) -> None:
         repeat=arguments.repeat,
         wait_for_subscribers=arguments.wait_for_subscribers,
         okx_backlog=arguments.okx_backlog,
+        speed=arguments.speed,
     )
     simulator, ended = Simulator(options), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

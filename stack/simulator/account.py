@@ -11,27 +11,35 @@ SENT_ROWS_MAX: Final = 200_000
 
 
 class Account:
-    """Rows and frames that went to a live, subscribed socket, and rows that nobody was there for, by exchange.
+    """Rows and frames that went to a live, subscribed socket, by exchange; rows that nobody got (withheld), and rows
+    that went out so that nobody can understand them (damaged).
 
-    A row that went to several clients counts once; a frame counts for each."""
+    A row that went to several clients, or several times, counts once; a frame counts for each."""
 
     def __init__(self, exchanges: Iterable[str]) -> None:
         zeros = dict.fromkeys(exchanges, 0)
         self.rows: deque[Row] = deque(maxlen=SENT_ROWS_MAX)
-        self.sent, self.withheld, self.frames = Counter(zeros), Counter(zeros), Counter(zeros)
+        self.sent, self.withheld, self.damaged = Counter(zeros), Counter(zeros), Counter(zeros)
+        self.frames, self.market_frames = Counter(zeros), Counter(zeros)
         self.notional_micro_usd = Counter(zeros)
 
-    def delivered(self, exchange: str, push: Push, *, frames: int, again: bool = False) -> None:
+    def delivered(self, exchange: str, push: Push, *, frames: int, again: bool = False, damaged: bool = False) -> None:
         """Book a push that went out in so many frames; 0: nobody was subscribed. again: a repetition of an old one."""
         assert frames >= 0
-        self.frames[exchange] += frames
-        if push.sent or (again and frames == 0):
+        (self.frames if push.rows or push.parts else self.market_frames)[exchange] += frames
+        for part in push.parts or (push,):
+            self._book(exchange, part, went_out=frames > 0, again=again or bool(push.parts), damaged=damaged)
+
+    def _book(self, exchange: str, push: Push, *, went_out: bool, again: bool, damaged: bool) -> None:
+        if push.sent or (again and not went_out):
             return
-        if frames == 0:
-            self.withheld[exchange] += len(push.rows)
+        if not went_out or damaged:
+            if push.withheld is None:
+                push.withheld = self.damaged if went_out else self.withheld
+                push.withheld[exchange] += len(push.rows)
             return
-        if again:
-            self.withheld[exchange] -= len(push.rows)
+        if push.withheld is not None:
+            push.withheld[exchange] -= len(push.rows)
         push.sent = True
         self.sent[exchange] += len(push.rows)
         self.notional_micro_usd[exchange] += sum(row.notional_micro_usd for row in push.rows)
@@ -44,7 +52,9 @@ class Account:
             "sent": dict(self.sent),
             "rows": rows,
             "frames": self.frames.total(),
+            "market_frames": self.market_frames.total(),
             "withheld": dict(self.withheld),
+            "damaged": dict(self.damaged),
             "notional_micro_usd": dict(self.notional_micro_usd),
             "rows_forgotten": rows - len(self.rows),
         }

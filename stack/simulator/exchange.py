@@ -5,16 +5,20 @@ written after the exchanges' documents and share nothing with the producers, so 
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, ClassVar, Final, NamedTuple
 
 from schemas.words import Side
 from stack.simulator.instruments import Instrument
+from stack.simulator.limits import RestLimit
+from stack.simulator.market import Market
 from stack.simulator.scenarios import SimulatedLiquidation
 
 Message = dict[str, Any]  # a JSON object
+MARKET_INTERVAL_MS: Final = 1_000  # of market data on a subscribed channel
 ARITHMETIC: Final = Context(prec=50, rounding=ROUND_HALF_EVEN)  # products of two wire numbers are exact in it
 
 
@@ -35,13 +39,16 @@ class Row(NamedTuple):
 class Push:
     """One frame on its way to everyone who subscribed to `channel` (the exchange's own name for it).
 
-    `verbatim`: a captured frame, to be sent as it is and not in the shape of the address that a client chose."""
+    `rows`: none where it is market data. `verbatim`: a captured frame, to be sent as it is and not in the shape of the
+    address that a client chose. `parts`: earlier pushes whose rows this one brings again."""
 
     channel: str
-    message: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    message: Any
+    rows: tuple[Row, ...] = ()
     verbatim: bool = False
     sent: bool = False
+    withheld: Counter[str] | None = None  # the count, by exchange, in which its rows stand while they are not sent
+    parts: tuple["Push", ...] = ()
 
 
 @dataclass(slots=True)
@@ -50,6 +57,14 @@ class Client:
 
     path: str
     channels: set[str] = field(default_factory=set)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Answer(NamedTuple):
+    """Of a REST call."""
+
+    status: int
+    body: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ class Reply:
     close: bool = False
 
 
-def compact(message: Mapping[str, Any]) -> str:
+def compact(message: Any) -> str:
     """The text of a message, as exchanges write it: no spaces, symbols in UTF-8."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
@@ -94,6 +109,9 @@ class SimulatedExchange(ABC):
     life in `kept_alive_by` (`pong`: answers to ping frames, `text`: its own messages, `push`: frames to it) is cut."""
 
     name: ClassVar[str]
+    rest_limit: ClassVar[RestLimit]
+    # Patterns of the side in a frame's text, each with what the exchange never said, as if it had changed its words.
+    side_words: ClassVar[Mapping[str, str]]
     websocket_paths: ClassVar[tuple[str, ...]]
     rest_paths: ClassVar[tuple[str, ...]]
     kept_alive_by: frozenset[str]
@@ -102,12 +120,16 @@ class SimulatedExchange(ABC):
     ping_interval_s: float | None = None  # None: this exchange sends no ping frames
     messages_per_s_max: int | None = None  # None: this exchange names no limit
     repeats_last_push: bool = False  # to a new subscriber
+    funds_hourly: bool = False
 
     def __init__(self, listing: list[Instrument]) -> None:
         self.instruments = {instrument.symbol: instrument for instrument in listing}
         self.unshown_rows = 0  # happened, but this exchange's rule keeps them off its tape
-        self._linear = {i.asset: i for i in reversed(listing) if not i.inverse}
-        self._inverse = {i.asset: i for i in reversed(listing) if i.inverse and not i.dated}
+        self.market = Market(hourly=self.funds_hourly)
+        self.clock_skew_ms = 0  # of the exchange's clock, which stamps all that it sends
+        self._next_market_ms = 0
+        self._linear = {i.asset: i for i in reversed(listing) if not i.coin_margined}
+        self._inverse = {i.asset: i for i in reversed(listing) if i.coin_margined and not i.dated}
 
     @classmethod
     def path_of(cls, path: str) -> str:
@@ -117,6 +139,36 @@ class SimulatedExchange(ABC):
     def instrument_of(self, liquidation: SimulatedLiquidation) -> Instrument:
         """The contract that it happened in."""
         return (self._inverse if liquidation.coin_margined else self._linear)[liquidation.asset]
+
+    def stamp(self, time_ms: int) -> int:
+        """That moment by the exchange's own clock."""
+        return time_ms + self.clock_skew_ms
+
+    def take_in(self, liquidation: SimulatedLiquidation, event_time_ms: int) -> None:
+        """It happened: the market moves, and the frame that tells of it is made."""
+        instrument = self.instrument_of(liquidation)
+        self.market.liquidated(instrument, coins=liquidation.coins, price=liquidation.price)
+        self.collect(liquidation, event_time_ms)
+
+    def market_due(self, now_ms: int, channels: Set[str]) -> list[Push]:
+        """Market data of the channels that somebody subscribed to, once a second."""
+        if now_ms < self._next_market_ms:
+            return []
+        self._next_market_ms = now_ms - now_ms % MARKET_INTERVAL_MS + MARKET_INTERVAL_MS
+        return [push for channel in sorted(channels) for push in self.market_pushes(channel, now_ms)]
+
+    def open_text(self, instrument: Instrument, *, sides: int = 1) -> str:
+        """Open interest in the unit of the exchange's quantities; counted on both sides where the exchange does."""
+        amount = self.market.open_usd(instrument) if instrument.inverse else self.market.open_coins(instrument)
+        return plain(on_grid(amount / float(instrument.contract_size), instrument.step) * sides)
+
+    def mark_text(self, instrument: Instrument) -> str:
+        """The mark price as the exchange quotes it."""
+        return plain(self.wire_price(self.market.price(instrument), instrument))
+
+    def greeting(self, channels: Set[str], now_ms: int) -> list[Push]:
+        """What a new subscriber of these channels gets before anything new; most exchanges send nothing."""
+        return []
 
     def list_symbol(self, symbol: str) -> Instrument:
         """The instrument of that name; one that is not listed yet is, by the exchange's naming rules."""
@@ -173,6 +225,10 @@ class SimulatedExchange(ABC):
         """Liquidations that were collected and are not due yet."""
 
     @abstractmethod
+    def market_pushes(self, channel: str, now_ms: int) -> list[Push]:
+        """Market data for a channel, as of now; [] for channels of liquidations."""
+
+    @abstractmethod
     def texts(self, push: Push, client: Client) -> list[str]:
         """The texts that this client gets of that push; none where it did not subscribe."""
 
@@ -181,5 +237,9 @@ class SimulatedExchange(ABC):
         """A captured frame, ready to be played as it is; None when it is a fragment and not a whole frame."""
 
     @abstractmethod
-    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, Message]:
-        """Status and body of a GET."""
+    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> Answer:
+        """Status and body of a GET, or of a POST whose body is the query."""
+
+    def weight(self, path: str, query: Mapping[str, str]) -> int:
+        """What a call counts in `rest_limit`."""
+        return 1

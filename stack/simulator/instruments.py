@@ -5,7 +5,7 @@ The table is the simulator's own: prices and contract sizes are plausible, and o
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -49,6 +49,11 @@ class Instrument:
     step: Decimal
     dated: bool = False
 
+    @property
+    def coin_margined(self) -> bool:
+        """Settled in the coin itself."""
+        return self.settle == self.base
+
 
 # Coins that one unit of the name holds; coins that begin with a digit by themselves (1INCH, 0G, 2Z) have none.
 _PREFIX: Final = re.compile(r"^(1000000|100000|10000|1000|1M)(?=[A-Z])")
@@ -56,6 +61,7 @@ _SUFFIX: Final = re.compile(r"(?<=[A-Z])(1000)$")
 _MULTIPLIED: Final = {
     "binance": {"PEPE": "1000PEPE", "BONK": "1000BONK", "SHIB": "1000SHIB"},
     "bybit": {"PEPE": "1000PEPE", "BONK": "1000BONK", "SHIB": "SHIB1000"},
+    "hyperliquid": {"PEPE": "kPEPE", "BONK": "kBONK", "SHIB": "kSHIB"},
 }
 # BTC, ETH: OKX's documents. The others, which only need to be listed so that a captured frame has a size: our own.
 _OKX_CONTRACT_COINS: Final = {
@@ -63,8 +69,16 @@ _OKX_CONTRACT_COINS: Final = {
     "ADA": "100", "TRX": "1000", "NEAR": "10", "ARB": "10", "PEPE": "10000000", "BONK": "100000", "SHIB": "1000000",
     "FIL": "0.1", "ETC": "10", "CNPY": "1", "CELO": "1", "MUBARAK": "1", "IOST": "1000", "APT": "1",
 }  # fmt: skip
+# BTC, ETH: Gate's documents. The others: our own, about $10 a contract.
+_GATE_CONTRACT_COINS: Final = {"BTC": "0.0001", "ETH": "0.01"}
 _COIN_MARGINED_USD: Final = {"BTC": 100}  # Binance COIN-M and OKX alike; every other coin: 10
-COIN_MARGINED_ASSETS: Final = frozenset({"BTC", "ETH"})  # these have a coin-margined contract at Binance and OKX
+_BITGET_AMOUNT_STEP: Final = Decimal("0.00001")
+_ONE: Final = Decimal(1)
+# The assets that have coin-margined contracts here.
+COIN_MARGINED_ASSETS: Final = {
+    **dict.fromkeys(("binance", "bybit", "okx", "bitget"), frozenset({"BTC", "ETH"})), "gate": frozenset({"BTC"}),
+    "hyperliquid": frozenset(),
+}  # fmt: skip
 _UNLISTED_PRICE_USD: Final = 1.0  # for instruments that only captured frames name: nothing is sent at this price
 
 
@@ -90,7 +104,7 @@ def _coins_in_name(base: str) -> tuple[str, Decimal]:
 
 def _linear(symbol: str, base: str, quote: str, *, contract_coins: Decimal | None = None) -> Instrument:
     asset, coins = _coins_in_name(base)
-    price = {known.name: known.price_usd for known in ASSETS}.get(asset, _UNLISTED_PRICE_USD) * float(coins)
+    price = price_usd(asset) * float(coins)
     size = coins if contract_coins is None else contract_coins
     unit_value_usd = price * float(size / coins)
     return Instrument(
@@ -98,12 +112,16 @@ def _linear(symbol: str, base: str, quote: str, *, contract_coins: Decimal | Non
     )
 
 
-def _coin_margined(symbol: str, asset: str, *, dated: bool = False) -> Instrument:
-    price = {known.name: known.price_usd for known in ASSETS}.get(asset, _UNLISTED_PRICE_USD)
-    size = Decimal(_COIN_MARGINED_USD.get(asset, 10))
+def _coin_margined(symbol: str, asset: str, *, dated: bool = False, size: Decimal | None = None) -> Instrument:
+    size = size or Decimal(_COIN_MARGINED_USD.get(asset, 10))
     return Instrument(
-        symbol, asset, asset, "USD", asset, size, Decimal(1), True, _price_tick(price), Decimal(1), dated=dated
+        symbol, asset, asset, "USD", asset, size, _ONE, True, _price_tick(price_usd(asset)), _ONE, dated=dated
     )
+
+
+def price_usd(asset: str) -> float:
+    """Price of a coin when a scenario begins."""
+    return {known.name: known.price_usd for known in ASSETS}.get(asset, _UNLISTED_PRICE_USD)
 
 
 def binance_instrument(symbol: str) -> Instrument:
@@ -116,18 +134,59 @@ def binance_instrument(symbol: str) -> Instrument:
 
 
 def bybit_instrument(symbol: str) -> Instrument:
-    """By Bybit's naming on /linear: BTCUSDT, SHIB1000USDT, BTCPERP (USDC-margined)."""
+    """By Bybit's naming: BTCUSDT, SHIB1000USDT, BTCPERP (USDC-margined); BTCUSD, BTCUSDU23 (inverse, sizes in USD)."""
+    base, quote, expiry = symbol.partition("USD")
+    if base and quote and not expiry.startswith("T"):
+        return _coin_margined(symbol, base, dated=bool(expiry), size=_ONE)
     if symbol.endswith("PERP"):
         return _linear(symbol, symbol.removesuffix("PERP"), "USDC")
     return _linear(symbol, symbol.partition("-")[0].removesuffix("USDT"), "USDT")
 
 
 def okx_instrument(symbol: str) -> Instrument:
-    """By OKX's naming: BTC-USDT-SWAP; BTC-USD-SWAP (coin-margined). A coin outside our table has 1 a contract."""
-    base, quote, *_ = [*symbol.split("-"), ""]
+    """By OKX's naming: BTC-USDT-SWAP; BTC-USD-SWAP, BTC-USD-261225 (coin-margined). A coin outside our table has 1 a
+    contract."""
+    base, quote, expiry, *_ = [*symbol.split("-"), "", ""]
+    dated = expiry.isdigit()
     if quote == "USD":
-        return _coin_margined(symbol, base)
-    return _linear(symbol, base, quote, contract_coins=Decimal(_OKX_CONTRACT_COINS.get(base, "1")))
+        return _coin_margined(symbol, base, dated=dated)
+    coins = Decimal(_OKX_CONTRACT_COINS.get(base, "1"))
+    return replace(_linear(symbol, base, quote, contract_coins=coins), dated=dated)
+
+
+def gate_instrument(symbol: str) -> Instrument:
+    """By Gate's naming: BTC_USDT; BTC_USD (BTC-margined, 1 contract = 1 USD)."""
+    base, _, quote = symbol.partition("_")
+    if quote == "USD":
+        return _coin_margined(symbol, base, size=_ONE)
+    known = _GATE_CONTRACT_COINS.get(base)
+    coins = Decimal(known) if known else _ONE.scaleb(1 - math.floor(math.log10(price_usd(base))))
+    return replace(_linear(symbol, base, quote.partition("_")[0], contract_coins=coins), step=_ONE)
+
+
+def bitget_instrument(symbol: str) -> Instrument:
+    """By Bitget's naming: BTCUSDT, BTCPERP (USDC-margined), BTCUSD_CM (coin-margined).
+
+    Its quantities are amounts of the quote currency, which is what `inverse` means here for every contract."""
+    asset, quote = symbol.removesuffix("USD_CM"), "USD"
+    if not symbol.endswith("_CM"):
+        quote = "USDC" if symbol.endswith("PERP") else "USDT"
+        asset = symbol.removesuffix("PERP").removesuffix("USDT")
+    coin, coins = _coins_in_name(asset)
+    tick = _price_tick(price_usd(coin) * float(coins))
+    return Instrument(
+        symbol, coin, asset, quote, asset if quote == "USD" else quote, _ONE, coins, True, tick, _BITGET_AMOUNT_STEP
+    )
+
+
+def hyperliquid_instrument(symbol: str) -> Instrument:
+    """By Hyperliquid's naming: BTC, kPEPE (1000 PEPE), settled in USDC."""
+    asset = symbol[1:] if symbol[0] == "k" and symbol[1:].isupper() else symbol
+    coins = Decimal(1 if asset == symbol else 1000)
+    price = price_usd(asset) * float(coins)
+    return Instrument(
+        symbol, asset, symbol, "USD", "USDC", coins, coins, False, _price_tick(price), _quantity_step(price)
+    )
 
 
 def binance_listing() -> list[Instrument]:
@@ -138,14 +197,32 @@ def binance_listing() -> list[Instrument]:
 
 
 def bybit_listing() -> list[Instrument]:
-    """Everything that Bybit lists here under the category linear."""
+    """Everything that Bybit lists here: linear and inverse."""
     names = _MULTIPLIED["bybit"]
     linear = [f"{names.get(asset.name, asset.name)}USDT" for asset in ASSETS]
-    return [bybit_instrument(symbol) for symbol in [*linear, "BTCPERP"]]
+    return [bybit_instrument(symbol) for symbol in [*linear, "BTCPERP", "BTCUSD", "ETHUSD"]]
 
 
 def okx_listing() -> list[Instrument]:
-    """Everything that OKX lists here as SWAP, with the coins that captured frames are about."""
+    """Everything that OKX lists here: swaps, with the coins that captured frames are about, and one dated future."""
     assets = dict.fromkeys([asset.name for asset in ASSETS] + list(_OKX_CONTRACT_COINS))
     linear = [f"{asset}-USDT-SWAP" for asset in assets]
-    return [okx_instrument(symbol) for symbol in [*linear, "BTC-USDC-SWAP", "BTC-USD-SWAP", "ETH-USD-SWAP"]]
+    others = ["BTC-USDC-SWAP", "BTC-USD-SWAP", "ETH-USD-SWAP", "BTC-USD-261225"]
+    return [okx_instrument(symbol) for symbol in [*linear, *others]]
+
+
+def gate_listing() -> list[Instrument]:
+    """Everything that Gate lists here, USDT- and BTC-margined."""
+    return [gate_instrument(symbol) for symbol in [*(f"{asset.name}_USDT" for asset in ASSETS), "BTC_USD"]]
+
+
+def bitget_listing() -> list[Instrument]:
+    """Everything that Bitget lists here in its three product lines."""
+    linear = [f"{asset.name}USDT" for asset in ASSETS]
+    return [bitget_instrument(symbol) for symbol in [*linear, "BTCPERP", "1000BONKPERP", "BTCUSD_CM", "ETHUSD_CM"]]
+
+
+def hyperliquid_listing() -> list[Instrument]:
+    """Everything that Hyperliquid lists here on its first perpetual exchange."""
+    names = _MULTIPLIED["hyperliquid"]
+    return [hyperliquid_instrument(names.get(asset.name, asset.name)) for asset in ASSETS]

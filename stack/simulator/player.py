@@ -42,17 +42,21 @@ async def play_scenario(
     exchanges: dict[str, SimulatedExchange],
     clock: Clock,
     deliver: Deliver,
+    *,
+    speed: float = 1.0,
 ) -> None:
     """Until all has happened and every exchange has sent what it had. Each exchange delivers on its own, so that one
-    slow client delays no other exchange."""
+    slow client delays no other exchange. speed: of the scenario's time against the clock's."""
     happened = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for exchange in exchanges.values():
             tasks.create_task(_deliver_due(exchange, clock, deliver, happened))
         for liquidation in liquidations:
-            if (early_ms := liquidation.at_ms - clock.elapsed_ms) > 0:
+            at_ms = int(liquidation.at_ms / speed)
+            if (early_ms := at_ms - clock.elapsed_ms) > 0:
                 await asyncio.sleep(early_ms / 1000)
-            exchanges[liquidation.exchange].collect(liquidation, clock.at(liquidation.at_ms))
+            if liquidation.exchange in exchanges:
+                exchanges[liquidation.exchange].take_in(liquidation, clock.at(at_ms))
         happened.set()
 
 

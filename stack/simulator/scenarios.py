@@ -60,13 +60,16 @@ SCENARIOS: Final = {
     "flash": Scenario(20, (Burst(6.0, 900.0, 0.18),), spread=0.05),
     "soak": Scenario(150, _WAVES, endless=True),
 }
-EXCHANGES: Final = ("binance", "bybit", "okx")
-_EXCHANGE_SHARES: Final = {"binance": 0.3, "bybit": 0.4, "okx": 0.3}
+EXCHANGES: Final = ("binance", "bybit", "okx", "gate", "bitget", "hyperliquid")
+# Of the rates above, which are those of the three large ones: the others come on top.
+_EXCHANGE_SHARES: Final = {
+    "binance": 0.3, "bybit": 0.4, "okx": 0.3, "gate": 0.12, "bitget": 0.15, "hyperliquid": 0.12,
+}  # fmt: skip
 _CALM_PER_S: Final = 4.0  # all assets and exchanges together
 _CALM_LONG_SHARE: Final = 0.5
 _BURST_LONG_SHARE: Final = 0.96  # prices fall, so longs go
 _ASSET_DELAY_S_MAX: Final = 4.0  # a cascade reaches the last asset that much after BTC
-_EXCHANGE_DELAYS_S: Final = (0.0, 0.9, 1.6)  # of the exchanges, in the order in which the cascade reaches them
+_EXCHANGE_DELAYS_S: Final = (0.0, 0.9, 1.6, 1.9, 2.2, 2.5)  # of the exchanges, as the cascade reaches them
 _COIN_MARGINED_SHARE: Final = 0.08
 _FALL_MAX: Final = 0.07  # BTC's fall from calm to the end of the cascade; others up to twice that
 _REBOUND_SHARE: Final = 0.35  # of the fall that is won back at the end
@@ -143,9 +146,7 @@ class _Cycle:
         median_usd = _NOTIONAL_USD_MEDIAN_BTC * math.sqrt(asset.weight / ASSETS[0].weight)
         notional_usd = min(median_usd * float(self._dice.lognormal(0.0, _NOTIONAL_USD_SIGMA)), _NOTIONAL_USD_MAX)
         price = asset.price_usd * self._price_level(at_ms / 1000 - float(self._delays_s[cell]), asset_index)
-        coin_margined = (
-            exchange != "bybit" and asset.name in COIN_MARGINED_ASSETS and self._dice.random() < _COIN_MARGINED_SHARE
-        )
+        coin_margined = asset.name in COIN_MARGINED_ASSETS[exchange] and self._dice.random() < _COIN_MARGINED_SHARE
         return SimulatedLiquidation(
             start_ms + at_ms, exchange, asset.name, side, notional_usd / price, price, coin_margined
         )

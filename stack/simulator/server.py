@@ -1,11 +1,11 @@
-"""The simulator: one HTTP server on loopback that is all exchanges at once, and its control under /simulator.
+"""The simulator: all exchanges at once, played to those who subscribed, with an account of what was really sent.
 
 The origin of an exchange is `http://127.0.0.1:PORT/<exchange>`; behind it stand the exchange's real paths, websocket
-and REST alike. Control: GET status, GET sent (JSON lines), POST play, POST pause,
-POST drop?exchange=NAME."""
+and REST alike (see web.py)."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,21 +13,32 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from schemas.errors import StackError
+from schemas.errors import SettingsError, StackError
+from schemas.words import Side
 from stack.simulator import frames as captured_frames
 from stack.simulator import scenarios
+from stack.simulator import web as simulator_web
 from stack.simulator.account import Account
 from stack.simulator.binance import Binance
+from stack.simulator.bitget import Bitget
 from stack.simulator.bybit import Bybit
-from stack.simulator.exchange import Client, Push, SimulatedExchange
+from stack.simulator.exchange import Answer, Client, Push, SimulatedExchange
+from stack.simulator.faults import CLOSING, DAMAGING, OFFSET_S, Fault, FaultLog, fault, spoil
+from stack.simulator.gate import Gate
+from stack.simulator.hyperliquid import Hyperliquid
+from stack.simulator.limits import Refusal, RestMeter
 from stack.simulator.okx import Okx
-from stack.simulator.player import Clock, play_frames, play_scenario
+from stack.simulator.player import TICK_S, Clock, play_frames, play_scenario
+from stack.simulator.scenarios import SimulatedLiquidation
 from stack.simulator.session import Session
 
 LOOPBACK: Final = "127.0.0.1"
 SUBSCRIBERS_WAIT_S_MAX: Final = 120.0  # then the play begins without them, and what they miss is withheld
 SHUTDOWN_S_MAX: Final = 2.0
-SENT_FLUSH_LINES: Final = 1_000
+REORDER_S: Final = 0.4  # frames of so long are turned round
+RECENT_PUSHES_MAX: Final = 20  # that a backlog brings again
+OLD_ROWS: Final = 5  # that a backlog brings for the first time
+OLD_MS, OLD_STEP_MS = 120_000, 60_000  # age of the newest of them, and between two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +47,7 @@ class SimulatorOptions:
 
     repeat: the scenario again and again. wait_for_subscribers: begin when every exchange has one; otherwise, and before
     that, only when told to. okx_backlog: a new subscriber gets the exchange's last frame again, as OKX has been seen
-    to do."""
+    to do. speed: the scenario runs so many times as fast, on the wall clock's time."""
 
     scenario: str = "cascade"
     seed: int = 7
@@ -44,10 +55,11 @@ class SimulatorOptions:
     repeat: bool = False
     wait_for_subscribers: bool = True
     okx_backlog: bool = False
+    speed: float = 1.0
 
 
 def _usual(options: SimulatorOptions) -> tuple[SimulatedExchange, ...]:
-    return Binance(), Bybit(), Okx(backlog=options.okx_backlog)
+    return Binance(), Bybit(), Okx(backlog=options.okx_backlog), Gate(), Bitget(), Hyperliquid()
 
 
 class Simulator:
@@ -61,18 +73,28 @@ class Simulator:
         self._frames = captured_frames.load(options.frames, self.exchanges.values()) if options.frames else None
         self._liquidations = scenarios.liquidations(options.scenario, seed=options.seed, repeat=options.repeat)
         self._sessions: dict[str, set[Session]] = {name: set() for name in self.exchanges}
-        self._last_push: dict[str, Push] = {}
+        self._recent: dict[str, deque[Push]] = {name: deque(maxlen=RECENT_PUSHES_MAX) for name in self.exchanges}
+        self._held: dict[str, list[Push]] = {name: [] for name in self.exchanges}  # to be turned round
+        self._meters = {name: RestMeter(exchange.rest_limit) for name, exchange in self.exchanges.items()}
+        self.faults, self._backlogs = FaultLog(), set[str]()
         self._changed = asyncio.Condition()  # who is subscribed, or what is under way
         self._paused, self._under_way = False, 0
         self._told_to_play = asyncio.Event()
-        self._clock: Clock | None = None  # from the moment on when the play began
+        self._clock = Clock()  # begins anew with the play
+        self._playing = False
         self._runner: web.AppRunner | None = None
         self._play_task: asyncio.Task[None] | None = None
+        self._chores: set[asyncio.Task[None]] = set()
         self.control = ""
+
+    @property
+    def now_ms(self) -> int:
+        """The simulator's clock; the exchanges' own may be wrong."""
+        return self._clock.now_ms
 
     async def start(self, port: int = 0) -> dict[str, str]:
         """Bind to loopback; origin by exchange. Raises StackError when the port is taken."""
-        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=SHUTDOWN_S_MAX)
+        self._runner = web.AppRunner(simulator_web.application(self), access_log=None, shutdown_timeout=SHUTDOWN_S_MAX)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, LOOPBACK, port).start()
@@ -82,13 +104,15 @@ class Simulator:
         base = f"http://{LOOPBACK}:{self._runner.addresses[0][1]}"
         self.control = f"{base}/simulator"
         self._play_task = asyncio.create_task(self._play())
+        self._chores |= {asyncio.create_task(self._send_market(each)) for each in self.exchanges.values()}
         return {name: f"{base}/{name}" for name in self.exchanges}
 
     async def stop(self) -> None:
         """Close every client's socket cleanly and end; raises what went wrong in the play."""
-        if self._play_task is not None:
-            self._play_task.cancel()
-            await asyncio.wait([self._play_task])
+        tasks = [*self._chores, *([self._play_task] if self._play_task is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*map(self.drop, self.exchanges))
         if self._runner is not None:
             await self._runner.cleanup()
@@ -107,34 +131,54 @@ class Simulator:
     async def pause(self) -> None:
         """Deliver nothing from now on; returns when what was under way has gone out and is in the account."""
         self._paused = True
+        await asyncio.gather(*(self._let_go(exchange) for exchange in self.exchanges.values()))
         await self._until(lambda: self._under_way == 0)
 
-    async def drop(self, exchange: str) -> int:
+    async def drop(self, exchange: str, reason: str = "dropped") -> int:
         """Close that exchange's sockets cleanly; how many there were. What happens until they return is withheld."""
         sessions, self._sessions[exchange] = self._sessions[exchange], set()
-        await asyncio.gather(*(session.cut(reason="dropped") for session in sessions))
+        await asyncio.gather(*(session.cut(reason=reason) for session in sessions))
         return len(sessions)
+
+    async def inflict(self, exchange: str, kind: str, *, seconds: float = 5.0, offset_s: float = OFFSET_S) -> Fault:
+        """Misbehave from now on for so long (see FAULTS). Raises SettingsError when there is no such thing."""
+        if exchange not in self.exchanges:
+            raise SettingsError(f"exchange: {exchange!r} is unknown; choose one of {', '.join(self.exchanges)}")
+        begun = fault(exchange, kind, now_ms=self._clock.now_ms, seconds=seconds, offset_s=offset_s)
+        self.faults.add(begun)
+        if kind == "backlog":
+            self._backlogs.add(exchange)
+        if kind == "drop":
+            sessions, self._sessions[exchange] = self._sessions[exchange], set()
+            await asyncio.gather(*(session.break_off() for session in sessions))
+        elif kind in CLOSING:
+            await self.drop(exchange, CLOSING[kind])
+        return begun
 
     def status(self) -> dict[str, Any]:
         """Figures of the play so far. sent: rows by exchange; unshown: rows that an exchange's own rule holds back."""
         return {
             "scenario": "frames" if self._frames is not None else self._options.scenario,
             "seed": self._options.seed,
-            "elapsed_s": self._clock.elapsed_ms / 1000 if self._clock else 0.0,
-            "playing": self._clock is not None,
-            "done": self._clock is not None and self._play_task is not None and self._play_task.done(),
+            "elapsed_s": self._clock.elapsed_ms / 1000 if self._playing else 0.0,
+            "playing": self._playing,
+            "done": self._playing and self._play_task is not None and self._play_task.done(),
             "subscribers": {name: len(self._subscribers(name)) for name in self.exchanges},
             "unshown": {name: exchange.unshown_rows for name, exchange in self.exchanges.items()},
+            "limits_exceeded": {name: meter.exceeded for name, meter in self._meters.items()},
+            "faults": [each.fields() for each in self.faults.all],
             **self.account.figures(),
         }
 
     async def _play(self) -> None:
         await self._begin()
-        self._clock = Clock()
+        self._clock, self._playing = Clock(), True
         if self._frames is not None:
             await play_frames(self._frames, self.exchanges, self._deliver, self._wanted)
         else:
-            await play_scenario(self._liquidations, self.exchanges, self._clock, self._deliver)
+            await play_scenario(
+                self._liquidations, self.exchanges, self._clock, self._deliver, speed=self._options.speed
+            )
 
     async def _begin(self) -> None:
         """Return when it is time to play."""
@@ -165,91 +209,117 @@ class Simulator:
         sessions = self._sessions
         await self._until(lambda: any(exchange.texts(push, session.client) for session in sessions[exchange.name]))
 
+    async def serve(self, exchange: SimulatedExchange, request: web.Request) -> web.StreamResponse:
+        """One websocket of a client, until it ends; refused while the client is banned."""
+        if ban_ms := self.faults.left_ms(exchange.name, "ban", self._clock.now_ms):
+            return web.Response(status=429, headers={"Retry-After": str(-(-ban_ms // 1000))})
+        path = exchange.path_of(request.path)
+        client = Client(path, set(exchange.channels_in_address(path, request.query)), request.headers)
+        session = Session(exchange, client, self._on_subscribe)
+        self._sessions[exchange.name].add(session)
+        try:
+            return await session.run(request)
+        finally:
+            self._sessions[exchange.name].discard(session)
+
+    def answer(self, exchange: SimulatedExchange, path: str, query: Mapping[str, str]) -> Answer | Refusal:
+        """A REST call: what it asked for, or what those get who ask too much."""
+        now_ms = self._clock.now_ms
+        if ban_ms := self.faults.left_ms(exchange.name, "ban", now_ms):
+            return exchange.rest_limit.refusal(ban_ms, now_ms, banned=True)
+        refusal = self._meters[exchange.name].ask(path, exchange.weight(path, query), now_ms)
+        exchange.clock_skew_ms = self.faults.skew_ms(exchange.name, now_ms)
+        return refusal or exchange.rest(path, query, now_ms)
+
     async def _deliver(self, exchange: SimulatedExchange, push: Push) -> None:
         if self._paused:
             return
-        self._last_push[exchange.name] = push
+        kinds = self.faults.active(exchange.name, self._clock.now_ms)
+        if "reorder" in kinds:
+            held = self._held[exchange.name]
+            held.append(push)
+            if len(held) == 1:
+                task = asyncio.create_task(self._let_go_later(exchange))
+                self._chores.add(task)
+                task.add_done_callback(self._chores.discard)
+        else:
+            await self._send(exchange, push, kinds)
+
+    async def _let_go_later(self, exchange: SimulatedExchange) -> None:
+        await asyncio.sleep(REORDER_S)
+        await self._let_go(exchange)
+
+    async def _let_go(self, exchange: SimulatedExchange) -> None:
+        """Send what was held back, the newest first."""
+        held, self._held[exchange.name] = self._held[exchange.name], []
+        for push in reversed(held):
+            await self._send(exchange, push, self.faults.active(exchange.name, self._clock.now_ms))
+
+    async def _send(self, exchange: SimulatedExchange, push: Push, kinds: frozenset[str]) -> None:
+        """Send one push to everyone who subscribed, as the faults leave it, and book it."""
+        if push.rows:
+            self._recent[exchange.name].append(push)
         self._under_way += 1
         try:
+            sessions = () if "stall" in kinds else tuple(self._sessions[exchange.name])
             frames = 0
-            for session in tuple(self._sessions[exchange.name]):
-                frames += await session.send_all(exchange.texts(push, session.client))
-            self.account.delivered(exchange.name, push, frames=frames)
+            for session in sessions:
+                texts = exchange.texts(push, session.client)
+                if push.rows:
+                    texts = [spoil(text, kinds, exchange.side_words) for text in texts]
+                texts *= 2 if "duplicate" in kinds else 1
+                frames += await session.send_all(texts, fragmented="fragment" in kinds)
+            damaged = bool(push.rows) and not DAMAGING.isdisjoint(kinds)
+            self.account.delivered(exchange.name, push, frames=frames, damaged=damaged)
         finally:
             self._under_way -= 1
             async with self._changed:
                 self._changed.notify_all()
 
+    async def _send_market(self, exchange: SimulatedExchange) -> None:
+        """Market data to those who subscribed to it, for ever; the exchange's clock goes as the faults say."""
+        while True:
+            now_ms = self._clock.now_ms
+            exchange.clock_skew_ms = self.faults.skew_ms(exchange.name, now_ms)
+            channels = {channel for session in self._sessions[exchange.name] for channel in session.client.channels}
+            for push in exchange.market_due(now_ms, channels):
+                if not self._paused:
+                    await self._send(exchange, push, self.faults.active(exchange.name, now_ms))
+            await asyncio.sleep(TICK_S)
+
     async def _on_subscribe(self, session: Session, channels: frozenset[str]) -> None:
         async with self._changed:
             self._changed.notify_all()
-        exchange, client = session.exchange, Client(session.client.path, set(channels))
-        last = self._last_push.get(exchange.name)
-        if exchange.repeats_last_push and last is not None:
-            frames = await session.send_all(exchange.texts(last, client))
-            self.account.delivered(exchange.name, last, frames=frames, again=True)
+        exchange, client = session.exchange, Client(session.client.path, set(channels), session.client.headers)
+        name, now_ms = exchange.name, self._clock.now_ms
+        recent = list(self._recent[name])
+        for push in exchange.greeting(channels, now_ms):
+            await self._send_again(session, client, push)
+        if name in self._backlogs and any(exchange.texts(push, client) for push in recent):
+            self._backlogs.discard(name)
+            for liquidation, time_ms in self._old_liquidations(exchange, now_ms):
+                exchange.collect(liquidation, time_ms)
+        elif not (exchange.repeats_last_push and recent):
+            return
+        else:
+            recent = recent[-1:]
+        for push in recent:
+            await self._send_again(session, client, push)
 
-    def _app(self) -> web.Application:
-        app = web.Application()
-        for exchange in self.exchanges.values():
-            for path in exchange.websocket_paths:
-                app.router.add_get(f"/{exchange.name}{path}", self._websocket_handler(exchange))
-            for path in exchange.rest_paths:
-                app.router.add_get(f"/{exchange.name}{path}", self._rest_handler(exchange))
-        app.router.add_get("/simulator/status", self._get_status)
-        app.router.add_get("/simulator/sent", self._get_sent)
-        app.router.add_post("/simulator/play", self._post_play)
-        app.router.add_post("/simulator/pause", self._post_pause)
-        app.router.add_post("/simulator/drop", self._post_drop)
-        return app
+    async def _send_again(self, session: Session, client: Client, push: Push) -> None:
+        frames = await session.send_all(session.exchange.texts(push, client))
+        self.account.delivered(session.exchange.name, push, frames=frames, again=True)
 
-    def _websocket_handler(self, exchange: SimulatedExchange) -> Any:
-        async def handle(request: web.Request) -> web.WebSocketResponse:
-            path = exchange.path_of(request.path)
-            client = Client(path, set(exchange.channels_in_address(path, request.query)))
-            session = Session(exchange, client, self._on_subscribe)
-            self._sessions[exchange.name].add(session)
-            try:
-                return await session.run(request)
-            finally:
-                self._sessions[exchange.name].discard(session)
-
-        return handle
-
-    def _rest_handler(self, exchange: SimulatedExchange) -> Any:
-        async def handle(request: web.Request) -> web.Response:
-            clock = self._clock or Clock()
-            status, body = exchange.rest(exchange.path_of(request.path), request.query, clock.now_ms)
-            return web.json_response(body, status=status)
-
-        return handle
-
-    async def _get_status(self, _: web.Request) -> web.Response:
-        return web.json_response(self.status())
-
-    async def _get_sent(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        lines: list[str] = []
-        for line in self.account.json_lines():
-            lines.append(line)
-            if len(lines) == SENT_FLUSH_LINES:
-                await response.write("".join(lines).encode())
-                lines = []
-        await response.write("".join(lines).encode())
-        return response
-
-    async def _post_play(self, _: web.Request) -> web.Response:
-        self.play()
-        return web.json_response(self.status())
-
-    async def _post_pause(self, _: web.Request) -> web.Response:
-        await self.pause()
-        return web.json_response(self.status())
-
-    async def _post_drop(self, request: web.Request) -> web.Response:
-        name = request.query.get("exchange", "")
-        if name not in self.exchanges:
-            known = ", ".join(self.exchanges)
-            return web.json_response({"error": f"exchange: {name!r} is unknown; choose one of {known}"}, status=404)
-        return web.json_response({"exchange": name, "dropped": await self.drop(name)})
+    def _old_liquidations(self, exchange: SimulatedExchange, now_ms: int) -> list[tuple[SimulatedLiquidation, int]]:
+        """Rows that nobody has seen, minutes old."""
+        listed = [each for each in exchange.instruments.values() if not each.coin_margined][:OLD_ROWS]
+        return [
+            (
+                SimulatedLiquidation(
+                    0, exchange.name, each.asset, Side.LONG, 10_000 / exchange.market.price(each),
+                    exchange.market.price(each), False,
+                ),
+                now_ms - OLD_MS - OLD_STEP_MS * number,
+            )
+            for number, each in enumerate(listed)
+        ]  # fmt: skip

@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from stack.simulator.exchange import Client, SimulatedExchange
 
 MESSAGE_BYTES_MAX: Final = 131_072  # a client's; twice the largest that any of the exchanges accepts
+TEXT, CONTINUATION, FINAL = 0x1, 0x0, 0x80  # first byte of a frame, RFC 6455 section 5.2
 CLOSE_S_MAX: Final = 2.0  # for the client's side of the closing handshake
 SEND_S_MAX: Final = 5.0  # a client that takes in nothing for that long is cut, as exchanges do
 
@@ -34,11 +35,14 @@ class Session:
         )
         self._alive_s = time.monotonic()
         self._message_times_s: deque[float] = deque(maxlen=exchange.messages_per_s_max or 0)
-        self._open = False
+        self._open, self._breaking = False, False
+        self._ponged = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
 
     async def run(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrade the request, then read until either side ends it."""
         await self._socket.prepare(request)
+        self._transport = request.transport
         self._open, self._alive_s = True, time.monotonic()
         watch = asyncio.create_task(self._watch())
         try:
@@ -57,13 +61,13 @@ class Session:
             await asyncio.gather(watch, return_exceptions=True)
         return self._socket
 
-    async def send(self, text: str) -> bool:
-        """Hand one text to the socket; False when it is not open any more."""
-        if not self._open or self._socket.closed:
+    async def send(self, text: str, *, fragmented: bool = False) -> bool:
+        """Hand one text to the socket, in two fragments if so wanted; False when it is not open any more."""
+        if not self._open or self._breaking or self._socket.closed:
             return False
         try:
             async with asyncio.timeout(SEND_S_MAX):
-                await self._socket.send_str(text)
+                await self._write(text, fragmented)
         except ConnectionError:
             self._open = False
             return False
@@ -72,9 +76,20 @@ class Session:
         self._show_life("push")
         return True
 
-    async def send_all(self, texts: list[str]) -> int:
+    async def send_all(self, texts: list[str], *, fragmented: bool = False) -> int:
         """Hand over one text after the other; how many were."""
-        return sum([await self.send(text) for text in texts])
+        return sum([await self.send(text, fragmented=fragmented) for text in texts])
+
+    async def break_off(self) -> None:
+        """End without a word, once the client has read what was sent (it answers a ping): the account stays exact."""
+        self._breaking = True
+        self._ponged.clear()
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await self._socket.ping(b"last")
+                await self._ponged.wait()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def cut(self, code: WSCloseCode = WSCloseCode.GOING_AWAY, reason: str = "") -> None:
         """Close cleanly: the client reads what was sent before, then the close. Nothing is sent from here on."""
@@ -88,6 +103,7 @@ class Session:
         if kind is WSMsgType.PING and not isinstance(data, str):
             await self._socket.pong(bytes(data))
         elif kind is WSMsgType.PONG:
+            self._ponged.set()
             self._show_life("pong")
         elif kind is WSMsgType.TEXT and isinstance(data, str):
             if self._too_many():
@@ -95,6 +111,14 @@ class Session:
                 return
             self._show_life("text")
             await self._answer(data)
+
+    async def _write(self, text: str, fragmented: bool) -> None:
+        data = text.encode()
+        if not fragmented or self._transport is None or len(data) < 2:
+            await self._socket.send_str(text)
+            return
+        middle = len(data) // 2  # in the middle of a character, too: the parts need not be texts by themselves
+        self._transport.write(_frame(TEXT, data[:middle]) + _frame(CONTINUATION | FINAL, data[middle:]))
 
     async def _answer(self, text: str) -> None:
         reply = self.exchange.answer(text, self.client)
@@ -131,3 +155,13 @@ class Session:
                     await self._socket.ping(str(time.time_ns() // 1_000_000).encode())
                 next_ping_s += interval_s
             await asyncio.sleep(min(next_ping_s, idle_end_s) - now_s)
+
+
+def _frame(first: int, data: bytes) -> bytes:
+    """A frame of a server, unmasked, RFC 6455 section 5.2."""
+    size = len(data)
+    if size < 126:
+        return bytes((first, size)) + data
+    if size < 65_536:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + data
+    return bytes((first, 127)) + size.to_bytes(8, "big") + data

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from schemas.errors import SettingsError, StackError
+from stack.simulator.binance import Binance
 from stack.simulator.bybit import Bybit
 from stack.simulator.exchange import Push, SimulatedExchange
 from stack.simulator.okx import Okx
@@ -29,6 +30,17 @@ OKX: Final[Subscription] = (
     "/ws/v5/public",
     {"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]},
 )
+GATE: Final[Subscription] = (
+    "/v4/ws/usdt",
+    {"time": 1, "channel": "futures.public_liquidates", "event": "subscribe", "payload": ["!all"]},
+)
+BITGET: Final[Subscription] = (
+    "/v3/ws/public", {"op": "subscribe", "args": [{"instType": "usdt-futures", "topic": "liquidation"}]}
+)  # fmt: skip
+HYPERLIQUID: Final[Subscription] = (
+    "/ws", {"method": "subscribe", "subscription": {"type": "trades", "coin": "BTC"}}
+)  # fmt: skip
+NAMES: Final = ("binance", "bybit", "okx", "gate", "bitget", "hyperliquid")
 
 
 class Running:
@@ -49,9 +61,12 @@ class Running:
             yield socket
 
     def subscription(self, exchange: str) -> Subscription:
-        topics = [f"allLiquidation.{symbol}" for symbol in self.simulator.exchanges["bybit"].instruments]
+        listed = self.simulator.exchanges["bybit"].instruments.values() if exchange == "bybit" else ()
+        topics = [f"allLiquidation.{each.symbol}" for each in listed if not each.inverse]
         bybit: Subscription = ("/v5/public/linear", {"op": "subscribe", "args": topics})
-        return {"binance": BINANCE, "bybit": bybit, "okx": OKX}[exchange]
+        return {
+            "binance": BINANCE, "bybit": bybit, "okx": OKX, "gate": GATE, "bitget": BITGET, "hyperliquid": HYPERLIQUID,
+        }[exchange]  # fmt: skip
 
     async def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         async with asyncio.timeout(DEADLINE_S):
@@ -75,6 +90,10 @@ async def running(*exchanges: SimulatedExchange, **options: Any) -> AsyncIterato
 def rows_of(exchange: SimulatedExchange, text: str) -> list[Any]:
     push = exchange.captured(json.loads(text))
     return list(push.rows) if push else []
+
+
+def three() -> tuple[SimulatedExchange, ...]:
+    return Binance(), Bybit(), Okx()
 
 
 def hand_written(folder: Path) -> Path:
@@ -110,7 +129,7 @@ async def drain(socket: ClientConnection, texts: list[str]) -> None:
 
 
 async def test_what_clients_get_is_what_the_account_says() -> None:
-    texts: dict[str, list[str]] = {"binance": [], "bybit": [], "okx": []}
+    texts: dict[str, list[str]] = {name: [] for name in NAMES}
     async with running(scenario="flash") as run, AsyncExitStack() as sockets, asyncio.TaskGroup() as readers:
         for name, read in texts.items():
             readers.create_task(drain(await sockets.enter_async_context(run.subscribed(name)), read))
@@ -121,7 +140,7 @@ async def test_what_clients_get_is_what_the_account_says() -> None:
                 for name, read in texts.items()}  # fmt: skip
     status = simulator.status()
     assert status["sent"] == {name: len(rows) for name, rows in received.items()}
-    assert status["frames"] == sum(map(len, texts.values()))
+    assert status["frames"] + status["market_frames"] == sum(map(len, texts.values()))
     assert sorted(simulator.account.rows) == sorted(row for rows in received.values() for row in rows)
     assert status["notional_micro_usd"] == {
         name: sum(row.notional_micro_usd for row in rows) for name, rows in received.items()
@@ -129,7 +148,8 @@ async def test_what_clients_get_is_what_the_account_says() -> None:
 
 
 async def test_nothing_begins_before_every_exchange_has_a_subscriber() -> None:
-    async with running(scenario="flash") as run, run.subscribed("binance"), run.subscribed("bybit"):
+    exchanges = (Binance(), Bybit(), Okx())
+    async with running(*exchanges, scenario="flash") as run, run.subscribed("binance"), run.subscribed("bybit"):
         await run.until(lambda status: status["subscribers"] == {"binance": 1, "bybit": 1, "okx": 0})
         assert not run.simulator.status()["playing"]
         async with run.subscribed("okx"):
@@ -142,13 +162,12 @@ async def test_play_begins_at_once_and_rows_without_subscribers_are_withheld() -
             assert answer.status == 200
         status = await run.until(lambda status: sum(status["withheld"].values()) > 3)
         assert status["rows"] == 0
-        assert status["sent"] == {"binance": 0, "bybit": 0, "okx": 0}
+        assert status["sent"] == dict.fromkeys(NAMES, 0)
 
 
 async def test_a_drop_closes_cleanly_and_withholds_until_they_return() -> None:
-    async with running(scenario="flash") as run, AsyncExitStack() as sockets, aiohttp.ClientSession() as http:
-        for name in ("binance", "bybit", "okx"):
-            socket = await sockets.enter_async_context(run.subscribed(name))
+    async with running(Okx(), scenario="flash") as run, AsyncExitStack() as sockets, aiohttp.ClientSession() as http:
+        socket = await sockets.enter_async_context(run.subscribed("okx"))
         await run.until(lambda status: status["playing"])
         async with http.post(f"{run.simulator.control}/drop?exchange=okx") as answer:
             assert await answer.json() == {"exchange": "okx", "dropped": 1}
@@ -162,8 +181,12 @@ async def test_a_drop_closes_cleanly_and_withholds_until_they_return() -> None:
 
 
 async def test_captured_frames_are_played_verbatim_and_once(tmp_path: Path) -> None:
-    texts: dict[str, list[str]] = {"binance": [], "bybit": [], "okx": []}
-    async with running(frames=hand_written(tmp_path)) as run, asyncio.TaskGroup() as readers, AsyncExitStack() as open_:
+    texts: dict[str, list[str]] = {name: [] for name in ("binance", "bybit", "okx")}
+    async with (
+        running(*three(), frames=hand_written(tmp_path)) as run,
+        asyncio.TaskGroup() as readers,
+        AsyncExitStack() as open_,
+    ):
         for name, read in texts.items():
             readers.create_task(drain(await open_.enter_async_context(run.subscribed(name)), read))
         await run.until(lambda status: status["done"])
@@ -184,7 +207,7 @@ async def test_captured_frames_are_played_verbatim_and_once(tmp_path: Path) -> N
 
 
 async def test_symbols_of_captured_frames_are_listed(tmp_path: Path) -> None:
-    async with running(frames=hand_written(tmp_path)) as run, aiohttp.ClientSession() as http:
+    async with running(*three(), frames=hand_written(tmp_path)) as run, aiohttp.ClientSession() as http:
         url = run.origins["bybit"] + "/v5/market/instruments-info?category=linear"
         async with http.get(url) as answer:
             assert "NEWUSDT" in {row["symbol"] for row in (await answer.json())["result"]["list"]}
@@ -194,12 +217,12 @@ async def test_every_whole_frame_of_the_real_folder_is_sent() -> None:
     if not REAL_FRAMES.is_dir():
         pytest.skip(f"no captured frames at {REAL_FRAMES}; set LIQCASCADE_REAL_DATA to the folder that holds them")
     async with running(frames=REAL_FRAMES) as run, AsyncExitStack() as sockets:
-        for name in ("binance", "bybit", "okx"):
+        for name in NAMES:
             await sockets.enter_async_context(run.subscribed(name))
         status = await run.until(lambda status: status["done"])
         rows = {(row.instrument, row.event_time_ms): row for row in run.simulator.account.rows}
-    assert status["sent"] == {"binance": 11, "bybit": 6, "okx": 5}
-    assert status["frames"] == 21
+    assert status["sent"] == {"binance": 11, "bybit": 6, "okx": 5, "gate": 4, "bitget": 1, "hyperliquid": 0}
+    assert status["frames"] == 25
     dated = rows["BTCUSD_200925", 1594622954021]  # 3 contracts of 100 USD, sold by a long
     assert (dated.side, dated.notional_micro_usd) == ("LONG", 300_000_000)
     assert dated.quantity == pytest.approx(300 / 9352.7)
@@ -226,7 +249,7 @@ async def test_okx_repeats_its_last_frame_to_a_new_subscriber(tmp_path: Path, ba
     run = Running(simulator, await simulator.start())
     try:
         async with AsyncExitStack() as sockets:
-            for name in ("binance", "bybit", "okx"):
+            for name in NAMES:
                 await sockets.enter_async_context(run.subscribed(name))
             await run.until(lambda status: status["done"])
         async with run.subscribed("okx") as socket:
@@ -291,7 +314,7 @@ async def test_binance_cuts_a_client_that_talks_too_much() -> None:
 
 async def test_a_client_that_vanishes_harms_nobody() -> None:
     async with running(scenario="flash") as run, AsyncExitStack() as sockets:
-        for name in ("binance", "bybit", "okx"):
+        for name in NAMES:
             await sockets.enter_async_context(run.subscribed(name))
         async with run.subscribed("okx") as second:
             second.transport.abort()
@@ -299,7 +322,7 @@ async def test_a_client_that_vanishes_harms_nobody() -> None:
 
 
 async def test_the_sent_rows_are_what_events_should_be(tmp_path: Path) -> None:
-    async with running(frames=hand_written(tmp_path)) as run, AsyncExitStack() as sockets:
+    async with running(*three(), frames=hand_written(tmp_path)) as run, AsyncExitStack() as sockets:
         for name in ("binance", "bybit", "okx"):
             await sockets.enter_async_context(run.subscribed(name))
         await run.until(lambda status: status["done"])
@@ -331,7 +354,7 @@ async def test_the_process_says_where_it_is_and_ends_on_sigterm() -> None:
             assert (await answer.json())["playing"] is False
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
-    assert set(ready["origins"]) == {"binance", "bybit", "okx"}
+    assert set(ready["origins"]) == set(NAMES)
 
 
 async def test_the_process_refuses_in_one_sentence() -> None:

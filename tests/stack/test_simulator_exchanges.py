@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 
 from schemas.words import Side
 from stack.simulator.binance import Binance
+from stack.simulator.bitget import Bitget
 from stack.simulator.bybit import Bybit
 from stack.simulator.exchange import Client, Row, SimulatedExchange
+from stack.simulator.gate import Gate
+from stack.simulator.hyperliquid import Hyperliquid
 from stack.simulator.okx import Okx
 from stack.simulator.scenarios import EXCHANGES, SimulatedLiquidation
 
 NOW_MS = 1_791_565_600_000
-MAKERS: dict[str, Callable[[], SimulatedExchange]] = {"binance": Binance, "bybit": Bybit, "okx": Okx}
+MAKERS: dict[str, Callable[[], SimulatedExchange]] = {
+    "binance": Binance, "bybit": Bybit, "okx": Okx, "gate": Gate, "bitget": Bitget, "hyperliquid": Hyperliquid,
+}  # fmt: skip
 
 
 def happened(
@@ -149,7 +154,8 @@ def test_binance_answers_requests() -> None:
 
 def test_binance_lists_its_two_products_apart() -> None:
     exchange = Binance()
-    listings = {path: exchange.rest(path, {}, NOW_MS)[1]["symbols"] for path in exchange.rest_paths}
+    paths = [path for path in exchange.rest_paths if path.endswith("exchangeInfo")]
+    listings = {path: exchange.rest(path, {}, NOW_MS)[1]["symbols"] for path in paths}
     linear = {row["symbol"]: row for row in listings["/fapi/v1/exchangeInfo"]}
     inverse = {row["symbol"]: row for row in listings["/dapi/v1/exchangeInfo"]}
     assert (linear["BTCUSDT"]["baseAsset"], linear["BTCUSDT"]["marginAsset"]) == ("BTC", "USDT")
@@ -232,7 +238,7 @@ def test_bybit_pages_its_instruments() -> None:
         _, body = exchange.rest("/v5/market/instruments-info", query, NOW_MS)
         listed += [row["symbol"] for row in body["result"]["list"]]
         cursor, pages = body["result"]["nextPageCursor"], pages + 1
-    assert listed == list(exchange.instruments)
+    assert listed == [symbol for symbol, instrument in exchange.instruments.items() if not instrument.inverse]
     assert pages == 4
     refused = exchange.rest("/v5/market/instruments-info", {"category": "spoon"}, NOW_MS)[1]
     assert refused["retCode"] == 10001
@@ -311,7 +317,8 @@ def test_okx_lists_contract_sizes() -> None:
     assert listed["BTC-USD-SWAP"]["ctType"] == "inverse"
     assert {"IOST-USDT-SWAP", "CNPY-USDT-SWAP", "MUBARAK-USDT-SWAP", "APT-USDT-SWAP"} <= set(listed)
     assert exchange.rest(path, {}, NOW_MS)[0] == 400
-    assert exchange.rest(path, {"instType": "FUTURES"}, NOW_MS)[1]["data"] == []
+    (dated,) = exchange.rest(path, {"instType": "FUTURES"}, NOW_MS)[1]["data"]
+    assert (dated["instId"], dated["ctType"], dated["settleCcy"]) == ("BTC-USD-261225", "inverse", "BTC")
 
 
 # --- all ---

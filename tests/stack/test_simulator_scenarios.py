@@ -95,7 +95,7 @@ def test_calm_is_a_few_a_second_over_many_assets() -> None:
 
 
 def test_a_soak_goes_on_with_other_cascades() -> None:
-    rows = list(islice(liquidations("soak", seed=7), 20_000))
+    rows = list(islice(liquidations("soak", seed=7), 30_000))
     length_ms = SCENARIOS["soak"].length_s * 1000
     cycles = [
         [row._replace(at_ms=row.at_ms % length_ms) for row in rows if row.at_ms // length_ms == n] for n in (0, 1)

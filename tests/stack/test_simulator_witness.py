@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +15,23 @@ from producers.instruments import Instrument, Instruments
 from schemas.records import Liquidation
 from stack.simulator import frames
 from stack.simulator.binance import Binance
+from stack.simulator.bitget import Bitget
 from stack.simulator.bybit import Bybit
 from stack.simulator.exchange import Client, Push, Row, SimulatedExchange
+from stack.simulator.gate import Gate
+from stack.simulator.hyperliquid import Hyperliquid
 from stack.simulator.okx import Okx
 from stack.simulator.scenarios import liquidations
 
 REAL_FRAMES: Final = Path(os.environ.get("LIQCASCADE_REAL_DATA", "../shared/data")) / "frames"
 NOW_MS: Final = 1_791_565_600_000
-MAKERS: Final = {"binance": Binance, "bybit": Bybit, "okx": Okx}
+MAKERS: Final[dict[str, Callable[[], SimulatedExchange]]] = {
+    name: make
+    for name, make in {
+        "binance": Binance, "bybit": Bybit, "okx": Okx, "gate": Gate, "bitget": Bitget, "hyperliquid": Hyperliquid,
+    }.items()
+    if name in ADAPTERS
+}  # fmt: skip
 
 
 def listed(adapter: ExchangeAdapter, exchange: SimulatedExchange) -> Instruments:
@@ -30,23 +40,33 @@ def listed(adapter: ExchangeAdapter, exchange: SimulatedExchange) -> Instruments
     for source in adapter.instrument_sources:
         cursor: str | None = ""
         while cursor is not None:
-            query = {**source.params, **({source.cursor_param: cursor} if cursor else {})}
-            status, body = exchange.rest(source.path, query, NOW_MS)
-            assert status == 200
-            page = source.decode(json.dumps(body).encode())
+            query = {**source.params, **_body(source.body), **({source.cursor_param: cursor} if cursor else {})}
+            answer = exchange.rest(source.path, query, NOW_MS)
+            assert answer.status == 200
+            page = source.decode(json.dumps(answer.body).encode())
             known, cursor = known + list(page.instruments), page.cursor
     return Instruments(adapter.exchange, known, adapter.instrument_rule)
 
 
-def channels(adapter: ExchangeAdapter, exchange: SimulatedExchange, known: Instruments) -> set[str]:
-    """What the producer's own requests subscribe to."""
-    connection = adapter.connections[0]
-    client = Client(connection.path)
-    for request in connection.subscribe(connection.topics(known.values())):
-        reply = exchange.answer(request.frame, client)
-        assert len(reply.texts) == request.acks
-        client.channels |= reply.subscribe
-    return client.channels
+def _body(body: str | None) -> dict[str, str]:
+    fields = json.loads(body) if body else {}
+    return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in fields.items()}
+
+
+def clients(adapter: ExchangeAdapter, exchange: SimulatedExchange, known: Instruments) -> list[Client]:
+    """One for each address of the producer, with what the producer's own requests subscribe to."""
+    there = []
+    for connection in adapter.connections:
+        client = Client(connection.path, headers=connection.headers)
+        client.channels |= exchange.channels_in_address(connection.path, {})
+        pulse = [connection.pulse] if connection.pulse else []
+        for request in connection.subscribe([*connection.topics(known.values()), *pulse]):
+            reply = exchange.answer(request.frame, client)
+            assert len(reply.texts) == request.acks, reply.texts
+            assert all(adapter.control(text.encode()) for text in reply.texts)
+            client.channels |= reply.subscribe
+        there.append(client)
+    return there
 
 
 def assert_agree(event: Liquidation, row: Row) -> None:
@@ -58,13 +78,14 @@ def assert_agree(event: Liquidation, row: Row) -> None:
 
 
 def assert_pushes_agree(exchange: SimulatedExchange, pushes: list[Push]) -> int:
-    adapter = next(adapter for adapter in ADAPTERS.values() if adapter.exchange == exchange.name)
+    adapter = ADAPTERS[exchange.name]
     known = listed(adapter, exchange)
-    client = Client(adapter.connections[0].path, channels(adapter, exchange, known))
+    there = clients(adapter, exchange, known)
     identifiers: set[str] = set()
     for push in pushes:
-        (text,) = exchange.texts(push, client)
-        events = adapter.decoders[LIQUIDATION](text.encode(), received_time_us=NOW_MS * 1000, instruments=known)
+        texts = [text for client in there for text in exchange.texts(push, client)]
+        assert len(texts) == 1, "every frame goes to one connection of the producer"
+        events = adapter.decoders[LIQUIDATION](texts[0].encode(), received_time_us=NOW_MS * 1000, instruments=known)
         assert len(events) == len(push.rows)
         for event, row in zip(events, push.rows, strict=True):
             assert_agree(event, row)
