@@ -17,6 +17,7 @@ from schemas.errors import StackError
 
 GUARD = Path(__file__).with_name("guard.py")
 LOG_LINES_IN_ERROR_MAX = 8
+NO_SPACE = "No space left on device"
 LOG_TAIL_BYTES_MAX = 64 * 1024
 POLL_S = 0.05
 # kill -9 of a process and its children is done in milliseconds; the rest is a machine under load.
@@ -160,4 +161,5 @@ def last_lines(log: Path, start: int = 0) -> str:
         lines = []
     if not lines:
         return f"it wrote nothing to its log {log}"
-    return f"the last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines[-LOG_LINES_IN_ERROR_MAX:])
+    full = "the disk is full: free some space or choose another folder; " if NO_SPACE in "".join(lines) else ""
+    return f"{full}the last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines[-LOG_LINES_IN_ERROR_MAX:])
