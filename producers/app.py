@@ -9,15 +9,15 @@ from typing import Final
 
 import structlog
 
-from producers.channel import Channel
 from producers.exchanges import ADAPTERS
-from producers.publish import Publisher
+from producers.publish import TOPICS_OF_STAGE, Publisher
 from producers.settings import ProducerSettings
+from producers.source import Source
 from runtime import logs
 from runtime.kafka import create_topics
 from runtime.operations import OperationsServer
 from schemas.errors import BrokerUnavailable
-from schemas.topics import DEAD_LETTERS, FEED_HEALTH, LIQUIDATIONS
+from schemas.topics import RAW_FRAMES
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 STOP_S: Final = 2.3  # of the 5 s that the stage has to end; closing the connections takes 1.5 at most
@@ -31,20 +31,21 @@ def run(settings: ProducerSettings) -> None:
 
     Raises BrokerUnavailable when the broker cannot be reached at the start or refuses a record; SettingsError."""
     logs.configure(settings.log, stage="produce")
-    create_topics(settings.kafka, (LIQUIDATIONS, FEED_HEALTH, DEAD_LETTERS))
+    raw = (RAW_FRAMES,) if settings.producers.raw_frames else ()
+    create_topics(settings.kafka, TOPICS_OF_STAGE + raw)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(Stage(settings).run())
 
 
 class Stage:
-    """Publisher, channels and operations server of one process."""
+    """Publisher, sources and operations server of one process."""
 
     def __init__(self, settings: ProducerSettings) -> None:
         self._settings = settings
         self._log = structlog.get_logger()
         self._stopped = asyncio.Event()
         self._beat_at = time.monotonic()
-        self._channels: list[Channel] = []
+        self._sources: list[Source] = []
 
     def stop(self) -> None:
         """Let `run` end; safe to call more than once."""
@@ -57,9 +58,9 @@ class Stage:
             loop.add_signal_handler(signal_number, self.stop)
         section = self._settings.producers
         publisher = Publisher(self._settings.kafka, queue_messages_max=section.queue_messages_max)
-        self._channels = [Channel(ADAPTERS[name], section, publisher) for name in dict.fromkeys(section.exchanges)]
+        self._sources = [Source(ADAPTERS[name], section, publisher) for name in dict.fromkeys(section.exchanges)]
         operations = OperationsServer(self._settings.operations, alive=self._alive, ready=self._ready)
-        self._log.info("started", operations=operations.start(), exchanges=[each.exchange for each in self._channels])
+        self._log.info("started", operations=operations.start(), exchanges=[each.exchange for each in self._sources])
         try:
             await self._produce(publisher)
         except BaseExceptionGroup as exc:
@@ -73,13 +74,13 @@ class Stage:
     async def _produce(self, publisher: Publisher) -> None:
         async with asyncio.TaskGroup() as tasks:
             chores = [tasks.create_task(publisher.serve()), tasks.create_task(self._beat())]
-            starts = [tasks.create_task(channel.run(tasks)) for channel in self._channels]
+            starts = [tasks.create_task(source.run(tasks)) for source in self._sources]
             await self._stopped.wait()
             for start in starts:
                 start.cancel()
             try:
                 async with asyncio.timeout(STOP_S):
-                    await asyncio.gather(*(channel.stop() for channel in self._channels))
+                    await asyncio.gather(*(source.stop() for source in self._sources))
             except TimeoutError as exc:
                 raise BrokerUnavailable(
                     f"ending: the queue of {self._settings.producers.queue_messages_max} records for "
@@ -95,7 +96,7 @@ class Stage:
             published: dict[str, dict[str, int]] = {}
             for (topic, exchange), count in sorted(publisher.published.items()):
                 published.setdefault(topic, {})[exchange] = count
-            dead_letters = {each.exchange: each.dead_letters for each in self._channels}
+            dead_letters = {each.exchange: each.dead_letters for each in self._sources}
             self._log.info("stopped", published=published, dead_letters=dead_letters)
 
     async def _beat(self) -> None:
@@ -108,7 +109,7 @@ class Stage:
         return {"event loop": "ok" if late_s < ALIVE_S else f"has not come round for {late_s:.0f} s"}
 
     def _ready(self) -> Mapping[str, str]:
-        return {each.exchange: "ok" if each.is_ready else each.state.value for each in self._channels}
+        return {each.exchange: "ok" if each.is_ready else each.channel.state.value for each in self._sources}
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,16 +7,14 @@ import time
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import structlog
 
 from producers.exchange import PAGES_MAX, ExchangeAdapter, InstrumentSource
 from producers.instruments import Instrument, Instruments, is_fit, read, shipped, to_lines
+from producers.rest import Rest
 from producers.settings import ProducersSection
 from schemas.errors import FeedUnavailable, FrameRefused, SettingsError
 
-REQUEST_TIMEOUT_S: Final = 10.0  # lists of 2 MB; a start waits for it
-ANSWER_BYTES_MAX: Final = 33_554_432  # the largest list has some 3 MB
 REFRESH_S: Final = 3_600.0  # new listings are known within the hour, or at their first liquidation
 RETRY_S: Final = 60.0  # until every list has been read once
 UNKNOWN_REFRESH_S: Final = (
@@ -27,12 +25,12 @@ UNKNOWN_REFRESH_S: Final = (
 class Catalogue:
     """`instruments` is what decoders use, always the same object; `listed` what can be subscribed to."""
 
-    def __init__(self, adapter: ExchangeAdapter, settings: ProducersSection) -> None:
-        self._adapter = adapter
+    def __init__(self, adapter: ExchangeAdapter, settings: ProducersSection, rest: Rest) -> None:
+        self._adapter, self._rest = adapter, rest
         self._origin = settings.origins.get(adapter.exchange.value)
         self._file = _cache_file(settings.cache_folder, adapter.exchange.value, self._origin)
         self._fallback: list[Instrument] = []
-        self._by_source: dict[str, list[Instrument]] = {}
+        self._by_source: dict[int, list[Instrument]] = {}  # by the list's place in the adapter
         self._lock = asyncio.Lock()
         self._asked_at = float("-inf")
         self._log = structlog.get_logger().bind(exchange=adapter.exchange.value)
@@ -57,9 +55,9 @@ class Catalogue:
         """Read every list again; one that does not answer leaves what was known of it."""
         async with self._lock:
             self._asked_at = time.monotonic()
-            for source in self._adapter.instrument_sources:
+            for place, source in enumerate(self._adapter.instrument_sources):
                 try:
-                    self._by_source[source.path] = await self._fetch(source)
+                    self._by_source[place] = await self._fetch(source)
                 except FeedUnavailable as exc:
                     self._log.warning("instruments not refreshed", reason=str(exc), known=len(self.listed))
             self._take()
@@ -99,31 +97,19 @@ class Catalogue:
         url = source.url(self._origin)
         rows: list[Instrument] = []
         params = dict(source.params)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout, trust_env=self._origin is None) as session:
-                for _ in range(PAGES_MAX):
-                    page = source.decode(await _get(session, url, params))
-                    rows += [row for row in page.instruments if is_fit(row)]
-                    if page.cursor is None:
-                        break
-                    params[source.cursor_param] = page.cursor
-        except (aiohttp.ClientError, OSError, FrameRefused, ValueError) as exc:
-            raise FeedUnavailable(f"reading instruments from {url}: {exc or type(exc).__name__}") from exc
+        for _ in range(PAGES_MAX):
+            answer = await self._rest.call(url, params, weight=source.weight, method=source.method, body=source.body)
+            try:
+                page = source.decode(answer.body)
+            except FrameRefused as exc:
+                raise FeedUnavailable(f"reading instruments from {url}: {exc}") from exc
+            rows += [row for row in page.instruments if is_fit(row)]
+            if page.cursor is None:
+                break
+            params[source.cursor_param] = page.cursor
         if not rows:
             raise FeedUnavailable(f"reading instruments from {url}: the list is empty")
         return rows
-
-
-async def _get(session: aiohttp.ClientSession, url: str, params: dict[str, str]) -> bytes:
-    async with session.get(url, params=params) as answer:
-        answer.raise_for_status()
-        body = bytearray()
-        async for piece in answer.content.iter_chunked(65_536):
-            body += piece
-            if len(body) > ANSWER_BYTES_MAX:
-                raise FeedUnavailable(f"reading {url}: the answer has more than {ANSWER_BYTES_MAX} bytes")
-        return bytes(body)
 
 
 def _cache_file(folder: Path, exchange: str, origin: str | None) -> Path:

@@ -224,8 +224,9 @@ class ExchangeAdapter:
     """Everything about one exchange.
 
     `control`: None for data and for what cannot be understood (the decoder says why). `decoders`: by kind, for raw
-    websocket frames of liquidations; `market_decoder`: for the other frames. `roll_ms`: a connection is replaced at
-    this age, before the exchange cuts it. `first_frame_is_backlog`: the exchange begins with history.
+    websocket frames of liquidations; `market_decoder`: for the other frames, which give `market_kinds`. `roll_ms`: a
+    connection is replaced at this age, before the exchange cuts it. `first_frame_is_backlog`: the exchange begins with
+    history, so what happened before a subscription is backlog, however little before.
     `known_fields`: by kind, all names of fields that its bodies may have at any depth; others are reported as DRIFT.
     `side_evidence`: whether an event's price and the mark price agree with its side; None when they tell nothing."""
 
@@ -237,6 +238,7 @@ class ExchangeAdapter:
     instrument_sources: tuple[InstrumentSource, ...]
     budget: Budget
     market_decoder: MarketDecoder | None = None
+    market_kinds: tuple[str, ...] = ()
     polls: tuple[Poll, ...] = ()
     roll_ms: int | None = None
     legacy: tuple[LegacyDecoder, ...] = ()

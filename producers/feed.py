@@ -1,41 +1,33 @@
-"""The only websocket loop: one connection to one exchange, for ever, through every fault from outside.
+"""The only websocket loop: the topics of one address, for ever, through every fault from outside.
 
 Whatever ends a connection (cut, refused, silent, a frame that is too large), the next one is tried after a wait with
-exponential backoff and full jitter."""
+exponential backoff and full jitter. Before the exchange's own cut, or when asked to, a second connection is opened and
+subscribed beside the first, which goes only then: what comes twice is known by its id."""
 
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from producers import metrics
-from producers.exchange import FRAME_BYTES_MAX, Connection, Control, ControlKind, ExchangeAdapter
+from producers.exchange import Connection, ExchangeAdapter
+from producers.session import OnFrame, OnState, Session
 from producers.settings import ProducersSection
-from schemas.errors import FeedUnavailable
 from schemas.words import FeedState
 
-OPEN_TIMEOUT_S: Final = 10.0  # three times a slow TLS handshake across the world
-CLOSE_TIMEOUT_S: Final = 1.5  # the stage has 5 s to end
-ACK_TIMEOUT_S: Final = 10.0
-PING_INTERVAL_S: Final = 20.0  # protocol pings; with the timeout, a dead peer is noticed within 40 s
-PING_TIMEOUT_S: Final = 20.0
-RECEIVE_QUEUE_MAX: Final = 64  # frames; above it the library stops reading, so back-pressure reaches the exchange
 BACKOFF_DOUBLINGS_MAX: Final = 16  # 2^16 times the base is above every limit that the settings allow
-
-OnFrame = Callable[[bytes, int, int], Awaitable[None]]  # frame, received_time_us, subscribed_time_ms
-OnState = Callable[[FeedState, str], Awaitable[None]]
+ROLL_JITTER: Final = 0.05  # of the age, earlier: the connections of one start are not renewed in one moment
+OVERLAP_S: Final = 2.0  # both connections deliver: exchanges push what they have within 1 s
 
 
 class Feed:
-    """One connection with its topics. `run` ends only after `stop`, or with an error of a callback.
+    """Topics of one connection at a time. `run` ends only after `stop`, or with an error of a callback.
 
-    `on_frame` gets every data frame, `on_state` CONNECTED, SUBSCRIBED, LIVE and RECONNECTING with the reason."""
+    `on_frame` gets every data frame, `on_state` CONNECTED, SUBSCRIBED, STALE and RECONNECTING with the reason."""
 
     def __init__(
         self,
@@ -51,35 +43,60 @@ class Feed:
         self._on_frame, self._on_state = on_frame, on_state
         self.topics = list(topics)
         self.refused: set[str] = set()
-        self._origin = settings.origins.get(adapter.exchange.value)
-        self._url = connection.url(self._origin)
         self._log = structlog.get_logger().bind(exchange=adapter.exchange.value)
         self._stopped = asyncio.Event()
-        self._socket: ClientConnection | None = None
+        self._renewal = asyncio.Event()
+        self._sessions: dict[Session, asyncio.Task[str]] = {}  # one; two while it is renewed
         self._running: asyncio.Task[None] | None = None
         self._attempts = 0
-        self._acks_pending = 0
-        self._live = False
-        self._subscribed_time_ms = 0
-        self._next_beat = self._answer_deadline = self._ack_deadline = float("inf")
+
+    @property
+    def busy(self) -> bool:
+        """True while a frame is being handed over: then silence is ours, not the exchange's."""
+        return any(session.busy for session in self._sessions)
+
+    @property
+    def last_frame_ms(self) -> int | None:
+        """When the last frame came over the connections that there are, ms since 1970."""
+        return max((each.last_frame_ms for each in self._sessions if each.last_frame_ms is not None), default=None)
 
     async def run(self) -> None:
         """Connect and receive until `stop`."""
         self._running = asyncio.current_task()
         try:
             await self._run()
+            await asyncio.gather(*self._sessions.values())
         except asyncio.CancelledError:
             if not self._stopped.is_set():
                 raise
+        finally:
+            for task in self._sessions.values():
+                task.cancel()
+            await asyncio.gather(*self._sessions.values(), return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End the connections; frames that had arrived are still handed over before `run` returns."""
+        self._stopped.set()
+        if self._sessions:
+            await asyncio.gather(*(session.close() for session in tuple(self._sessions)))
+        elif self._running is not None:
+            self._running.cancel()
+
+    async def add(self, topics: Sequence[str]) -> None:
+        """Subscribe to more topics, or again to refused ones, on the open connection and on every later one."""
+        self.topics += [topic for topic in topics if topic not in self.refused]
+        self.refused.difference_update(topics)
+        for session in tuple(self._sessions):
+            await session.subscribe(topics)
+
+    def renew(self) -> None:
+        """Replace the connection by a new one, without a gap."""
+        self._renewal.set()
 
     async def _run(self) -> None:
         while not self._stopped.is_set():
             start = time.monotonic()
-            try:
-                await self._session()
-                reason = "the connection was closed"
-            except (OSError, WebSocketException, FeedUnavailable) as exc:
-                reason = str(exc) or type(exc).__name__
+            reason, last_frame_session = await self._hold()
             if self._stopped.is_set():
                 return
             if (time.monotonic() - start) * 1_000 >= self._settings.stable_ms:
@@ -87,123 +104,88 @@ class Feed:
             wait_ms = self._backoff_ms()
             self._attempts += 1
             metrics.RECONNECTS.labels(self._adapter.exchange.value).inc()
-            self._log.warning("reconnecting", url=self._url, reason=reason[:500], wait_ms=round(wait_ms))
+            self._log.warning("reconnecting", url=last_frame_session.url, reason=reason[:500], wait_ms=round(wait_ms))
             await self._on_state(FeedState.RECONNECTING, reason[:500])
+            del self._sessions[last_frame_session]
             await self._pause(wait_ms / 1_000)
 
-    async def stop(self) -> None:
-        """End the connection; frames that had arrived are still handed over before `run` returns."""
-        self._stopped.set()
-        if self._socket is not None:
-            await self._socket.close()
-        elif self._running is not None:
-            self._running.cancel()  # it waits for a connection, or between two of them: there is nothing to hand over
-
-    async def add(self, topics: Sequence[str]) -> None:
-        """Subscribe to more topics, or again to refused ones, on the open connection and on every later one."""
-        self.topics += [topic for topic in topics if topic not in self.refused]
-        self.refused.difference_update(topics)
-        if self._socket is not None:
-            with contextlib.suppress(ConnectionClosed):  # the next connection subscribes to all of them
-                await self._subscribe(self._socket, topics)
-
-    async def _session(self) -> None:
-        async with connect(
-            self._url,
-            max_size=FRAME_BYTES_MAX,
-            max_queue=RECEIVE_QUEUE_MAX,
-            open_timeout=OPEN_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            ping_timeout=PING_TIMEOUT_S,
-            additional_headers=self.connection.headers,
-            proxy=None if self._origin else True,  # an origin of one's own is reached directly
-        ) as connection:
-            if self._stopped.is_set():
-                return
-            self._socket, self._live, self._acks_pending = connection, False, 0
-            self._answer_deadline = float("inf")
-            heartbeat = self.connection.heartbeat
-            self._next_beat = time.monotonic() + heartbeat.interval_ms / 1_000 if heartbeat else float("inf")
-            try:
-                await self._on_state(FeedState.CONNECTED, self._url)
-                self._subscribed_time_ms = time.time_ns() // 1_000_000
-                await self._subscribe(connection, [topic for topic in self.topics if topic not in self.refused])
-                await self._receive(connection)
-            finally:
-                self._socket = None
-
-    async def _subscribe(self, connection: ClientConnection, topics: Sequence[str]) -> None:
-        self._ack_deadline = time.monotonic() + ACK_TIMEOUT_S
-        for subscription in self.connection.subscribe(topics):
-            self._acks_pending += subscription.acks
-            await connection.send(subscription.frame)
-
-    async def _receive(self, connection: ClientConnection) -> None:
-        """Hand frames over until the connection ends. Deadlines are judged only when nothing is there to read, so
-        a feed that had to wait for the broker is not taken for a silent one."""
+    async def _hold(self) -> tuple[str, Session]:
+        """Receive over one connection, replaced by another as often as it is time to; why the last one ended."""
+        current = self._open(self._on_state, None)
+        renewal_failures = 0
         while True:
-            await self._beat(connection)
+            due = asyncio.create_task(self._renewal_due(renewal_failures))
             try:
-                async with asyncio.timeout(self._seconds_to_next()):
-                    frame = await connection.recv(decode=False)
-            except TimeoutError:
-                self._judge_deadlines()
-                continue
-            except ConnectionClosed as exc:
-                if self._stopped.is_set():
-                    return
-                raise FeedUnavailable(f"receiving from {self._url}: {exc}") from exc
-            received_time_us = time.time_ns() // 1_000
-            metrics.FRAMES.labels(self._adapter.exchange.value).inc()
-            self._answer_deadline = float("inf")
-            control = self._adapter.control(frame)
-            if control is not None:
-                await self._take(control)
-                continue
-            await self._on_frame(frame, received_time_us, self._subscribed_time_ms)
-            if not self._live and self._acks_pending == 0:
-                self._live = True
-                await self._on_state(FeedState.LIVE, "")
+                await asyncio.wait((self._sessions[current], due), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                due.cancel()
+            if self._sessions[current].done():
+                return await self._sessions[current], current
+            successor = await self._replace(current)
+            renewal_failures = renewal_failures + 1 if successor is current else 0
+            current = successor
 
-    async def _take(self, control: Control) -> None:
-        if control.kind is ControlKind.ACK and self._acks_pending:
-            self._acks_pending -= 1
-            if self._acks_pending == 0:
-                self._ack_deadline = float("inf")
-                if not self._live:
-                    refused = f"; refused: {', '.join(sorted(self.refused))}"[:500] if self.refused else ""
-                    await self._on_state(
-                        FeedState.SUBSCRIBED, f"topics: {len(self.topics) - len(self.refused)}{refused}"
-                    )
-        elif control.kind is ControlKind.REFUSED:
-            metrics.REFUSED_SUBSCRIPTIONS.labels(self._adapter.exchange.value).inc()
-            if control.topic in self.topics:
-                self.refused.add(control.topic)  # the next connection goes without it
-            raise FeedUnavailable(f"subscribing at {self._url}: the exchange refused: {control.detail}")
-        elif control.kind is ControlKind.RECONNECT:
-            raise FeedUnavailable(f"receiving from {self._url}: the exchange announced a cut: {control.detail}")
+    async def _replace(self, current: Session) -> Session:
+        """A connection that has taken the place of the current one, or the current one where that failed."""
+        self._renewal.clear()
+        until = asyncio.Event()
 
-    async def _beat(self, connection: ClientConnection) -> None:
-        heartbeat, now = self.connection.heartbeat, time.monotonic()
-        if heartbeat is not None and now >= self._next_beat:
-            self._next_beat = now + heartbeat.interval_ms / 1_000
-            self._answer_deadline = min(self._answer_deadline, now + heartbeat.answer_ms_max / 1_000)
-            with contextlib.suppress(ConnectionClosed):  # what had arrived is still to be received, then recv says so
-                await connection.send(heartbeat.frame)
+        async def on_state(state: FeedState, detail: str) -> None:
+            if until.is_set():  # from here on its states are the feed's
+                await self._on_state(state, detail)
 
-    def _seconds_to_next(self) -> float | None:
-        deadline = min(self._next_beat, self._answer_deadline, self._ack_deadline)
-        return None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
+        successor = self._open(on_state, current.covered_since_ms)
+        subscribed = asyncio.create_task(successor.subscribed.wait())
+        ended = {self._sessions[current], self._sessions[successor]}
+        try:
+            await asyncio.wait({subscribed, *ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            subscribed.cancel()
+        if self._stopped.is_set():
+            return current
+        if not successor.subscribed.is_set():
+            reason = "the connection before it ended" if not self._sessions[successor].done() else ""
+            await successor.close()
+            reason = reason or await self._sessions[successor]
+            await asyncio.wait((self._sessions[successor],))
+            del self._sessions[successor]
+            self._log.warning("connection not renewed", url=current.url, reason=reason[:500])
+            return current
+        until.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OVERLAP_S):
+                await self._stopped.wait()
+        await current.close()
+        await self._sessions[current]
+        del self._sessions[current]
+        metrics.RENEWALS.labels(self._adapter.exchange.value).inc()
+        self._log.info("connection renewed", url=successor.url)
+        return successor
 
-    def _judge_deadlines(self) -> None:
-        now = time.monotonic()
-        if now >= self._ack_deadline:
-            raise FeedUnavailable(
-                f"subscribing at {self._url}: {self._acks_pending} requests were not answered in {ACK_TIMEOUT_S:g} s"
-            )
-        if now >= self._answer_deadline:
-            raise FeedUnavailable(f"receiving from {self._url}: the heartbeat was not answered")
+    def _open(self, on_state: OnState, covered_since_ms: int | None) -> Session:
+        session = Session(
+            self._adapter,
+            self.connection,
+            self.topics,
+            self.refused,
+            origin=self._settings.origins.get(self._adapter.exchange.value),
+            covered_since_ms=covered_since_ms,
+            on_frame=self._on_frame,
+            on_state=on_state,
+        )
+        self._sessions[session] = session.start()
+        return session
+
+    async def _renewal_due(self, failures: int) -> None:
+        """Return when the connection is to be replaced; after failures not before a wait."""
+        if failures:
+            await asyncio.sleep(self._settings.backoff_ms_max / 1_000 * random.uniform(0.5, 1.0))
+            return
+        roll_ms = self._adapter.roll_ms
+        seconds = None if roll_ms is None else roll_ms / 1_000 * random.uniform(1 - ROLL_JITTER, 1.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._renewal.wait()
 
     def _backoff_ms(self) -> float:
         settings, doublings = self._settings, min(self._attempts, BACKOFF_DOUBLINGS_MAX)

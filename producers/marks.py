@@ -4,7 +4,7 @@ from decimal import Decimal
 
 
 class Marks:
-    """The last mark price of each instrument, quote units a contract's unit, with its time.
+    """The last mark price of each instrument, USD per coin, with its time.
 
     `interval_hours`: hours between settlements of funding, by instrument, as the exchange's data say."""
 

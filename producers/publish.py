@@ -12,15 +12,25 @@ from runtime.kafka import producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, FrameRefused
-from schemas.records import FeedHealth, Liquidation
-from schemas.topics import DEAD_LETTERS, FEED_HEALTH, LIQUIDATIONS, Topic
+from schemas.records import FeedHealth, Funding, Liquidation, OpenInterest
+from schemas.topics import DEAD_LETTERS, FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, RAW_FRAMES, Topic
 
 LINGER_MS: Final = 1  # latency before batching; a cascade fills batches by itself
 QUEUE_KIBIBYTES_MAX: Final = 1_048_576  # 1 GiB: 100,000 records of 300 bytes are 30 MB, the rest is for dead letters
 QUEUE_WAIT_S: Final = 0.005
 POLL_S: Final = 0.02
 REASON_CHARACTERS_MAX: Final = 500
+DEAD_LETTER_BYTES_MAX: Final = 900_000  # of a message's 1 MB; a REST list has up to 3 MB and is cut
 FOR_EVER: Final = 0  # librdkafka's word for it: a record waits for the broker however long that takes
+
+RECORDS: Final = (
+    (LIQUIDATIONS, Liquidation),
+    (OPEN_INTEREST, OpenInterest),
+    (FUNDING, Funding),
+    (FEED_HEALTH, FeedHealth),
+)
+SOURCES: Final = {"open-interest": OPEN_INTEREST, "funding": FUNDING}  # topics of the channels but liquidations
+TOPICS_OF_STAGE: Final = (*(topic for topic, _ in RECORDS), DEAD_LETTERS)
 
 Delivered = Callable[[KafkaError | None, Message], None]
 
@@ -36,7 +46,7 @@ class Publisher:
         self._callbacks: dict[tuple[str, str], Delivered] = {}
         self.published: Counter[tuple[str, str]] = Counter()  # (topic, exchange), acknowledged by the broker
         self._told: Counter[tuple[str, str]] = Counter()
-        for topic, record in ((LIQUIDATIONS, Liquidation), (FEED_HEALTH, FeedHealth)):
+        for topic, record in RECORDS:
             self._codec.ids.id_for(record, self._names.of(topic))  # a registry that refuses the schema stops the start
         self._producer = Producer(
             producer_config(
@@ -65,8 +75,27 @@ class Publisher:
             except (BufferError, KafkaException):
                 await self._produce(name, key, value, delivered)
 
+    async def market(self, events: Sequence[OpenInterest | Funding]) -> None:
+        """Queue open interest and funding of one exchange; waits while the queue is full."""
+        for event in events:
+            topic = FUNDING if isinstance(event, Funding) else OPEN_INTEREST
+            value = self._codec.encode(topic, event)
+            delivered = self._delivered(topic, event.exchange)
+            await self._produce(self._names.of(topic), event.asset.encode(), value, delivered)
+
+    async def raw_frame(self, frame: bytes, *, exchange: str, channel: str, received_time_us: int) -> None:
+        """Queue a frame as it was received."""
+        headers = [
+            ("exchange", exchange.encode()),
+            ("channel", channel.encode()),
+            ("received_time_us", str(received_time_us).encode()),
+        ]
+        delivered = self._delivered(RAW_FRAMES, exchange)
+        await self._produce(self._names.of(RAW_FRAMES), exchange.encode(), frame, delivered, headers)
+
     async def health(self, record: FeedHealth) -> None:
-        """Queue the state of a channel."""
+        """Queue the state of a channel, and show it in the metrics."""
+        metrics.show_health(record)
         value = self._codec.encode(FEED_HEALTH, record)
         key = f"{record.exchange}/{record.channel}".encode()
         await self._produce(self._names.of(FEED_HEALTH), key, value, self._delivered(FEED_HEALTH, record.exchange))
@@ -74,7 +103,8 @@ class Publisher:
     async def dead_letter(
         self, frame: bytes, error: FrameRefused, *, exchange: str, channel: str, received_time_us: int
     ) -> None:
-        """Queue a refused frame as it came; the headers say what, from where, when and why."""
+        """Queue a refused frame or body as it came, cut where a message cannot hold it; the headers say what, from
+        where, when and why."""
         headers = [
             ("reason", str(error)[:REASON_CHARACTERS_MAX].encode(errors="replace")),
             ("error", type(error).__name__.encode()),
@@ -82,9 +112,11 @@ class Publisher:
             ("channel", channel.encode()),
             ("received_time_us", str(received_time_us).encode()),
         ]
-        key = LIQUIDATIONS.name.encode()
+        if len(frame) > DEAD_LETTER_BYTES_MAX:
+            headers.append(("cut_from_bytes", str(len(frame)).encode()))
+        key = SOURCES.get(channel, LIQUIDATIONS).name.encode()
         delivered = self._delivered(DEAD_LETTERS, exchange)
-        await self._produce(self._names.of(DEAD_LETTERS), key, frame, delivered, headers)
+        await self._produce(self._names.of(DEAD_LETTERS), key, frame[:DEAD_LETTER_BYTES_MAX], delivered, headers)
 
     async def serve(self) -> None:
         """Take in acknowledgements until cancelled."""
@@ -114,6 +146,7 @@ class Publisher:
                 self._producer.produce(topic, value, key, on_delivery=delivered, **extra)
                 return
             except BufferError:
+                metrics.QUEUE_FULL.inc()
                 self._poll()
                 await asyncio.sleep(QUEUE_WAIT_S)
             except KafkaException as exc:

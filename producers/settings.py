@@ -49,6 +49,13 @@ class ProducersSection(Section):
     backoff_ms_base: int = Field(500, ge=1, le=60_000, description="first wait before a reconnect, doubled each time")
     backoff_ms_max: int = Field(30_000, ge=1, le=600_000, description="longest wait before a reconnect")
     stable_ms: int = Field(60_000, ge=1, description="a connection that held this long resets the wait")
+    silent_ms_min: int = Field(
+        60_000, ge=100, description="no silence of a channel shorter than this is told, whatever its usual gap is"
+    )
+    silent_ms_unlearned: int = Field(
+        1_800_000, ge=100, description="how long a channel may be without data while its usual gap is not known"
+    )
+    raw_frames: bool = Field(False, description="publish every frame as received to the topic of raw frames")
 
 
 class ProducerSettings(StageSettings):

@@ -13,6 +13,7 @@ from producers.catalogue import Catalogue
 from producers.exchange import ExchangeAdapter
 from producers.exchanges import ADAPTERS
 from producers.instruments import shipped
+from producers.rest import Rest as Client
 from producers.settings import ProducersSection
 
 
@@ -47,9 +48,22 @@ async def rest_server() -> AsyncIterator[Rest]:
         await runner.cleanup()
 
 
+CLIENTS: list[Client] = []
+
+
+@pytest.fixture(autouse=True)
+async def closed_clients() -> AsyncIterator[None]:
+    yield
+    while CLIENTS:
+        await CLIENTS.pop().close()
+
+
 def catalogue(name: str, origin: str, folder: Path) -> tuple[Catalogue, ExchangeAdapter]:
     settings = ProducersSection(origins={name: origin}, cache_folder=folder)
-    return Catalogue(ADAPTERS[name], settings), ADAPTERS[name]
+    adapter = ADAPTERS[name]
+    client = Client(adapter.exchange, adapter.budget, own_origin=True)
+    CLIENTS.append(client)
+    return Catalogue(adapter, settings, client), adapter
 
 
 def copies(folder: Path) -> list[Path]:
@@ -173,12 +187,13 @@ async def test_damaged_copy_is_passed_over(tmp_path: Path) -> None:
 async def test_unknown_instruments_ask_once_a_minute_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with rest_server() as rest:
         rest.bodies[OKX_PATH] = [okx_list(BTC="0.01")]
-        known, _ = catalogue("okx", rest.origin, tmp_path)
+        known, adapter = catalogue("okx", rest.origin, tmp_path)
         await known.start()
+        lists = len(adapter.instrument_sources)
         await known.refresh_for_unknown()
-        assert len(rest.requests) == 1
+        assert len(rest.requests) == lists
         monkeypatch.setattr(known, "_asked_at", float("-inf"))
         rest.bodies[OKX_PATH] = [okx_list(BTC="0.01", NEW="7")]
         await asyncio.gather(*(known.refresh_for_unknown() for _ in range(10)))
-        assert len(rest.requests) == 2
+        assert len(rest.requests) == 2 * lists
         assert "NEW-USDT-SWAP" in known.instruments

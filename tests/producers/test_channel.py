@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from producers import channel as channel_module
-from producers.channel import BACKLOG_MS, Channel
+from producers.channel import BACKLOG_ARRIVAL_MS, BACKLOG_MS, Channel
 from producers.exchanges import ADAPTERS
-from producers.publish import Publisher
+from producers.publish import TOPICS_OF_STAGE, Publisher
 from producers.settings import ProducersSection
+from producers.source import Source
 from runtime.kafka import create_topics
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.records import Liquidation
-from schemas.topics import DEAD_LETTERS, FEED_HEALTH, LIQUIDATIONS
+from schemas.topics import DEAD_LETTERS, LIQUIDATIONS
 from tests.producers.test_catalogue import OKX_PATH, Rest, okx_list, rest_server
 from tests.producers.topics import records
 
@@ -27,7 +28,7 @@ NOW_MS = 1_791_400_000_000
 @pytest.fixture
 def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
     settings = KafkaSettings(bootstrap_servers=kafka, topic_prefix=topic_prefix, partitions=1)
-    create_topics(settings, (LIQUIDATIONS, FEED_HEALTH, DEAD_LETTERS))
+    create_topics(settings, TOPICS_OF_STAGE)
     return settings
 
 
@@ -36,11 +37,12 @@ async def okx_channel(settings: KafkaSettings, folder: Path, rest: Rest) -> Asyn
     """A channel whose instruments come from `rest`; its websocket finds nobody, frames are handed to `take`."""
     section = ProducersSection(origins={"okx": rest.origin}, cache_folder=folder, backoff_ms_base=60_000)
     publisher = Publisher(settings, queue_messages_max=1_000)
-    channel = Channel(ADAPTERS["okx"], section, publisher)
+    source = Source(ADAPTERS["okx"], section, publisher)
     async with asyncio.TaskGroup() as tasks:
-        await channel.run(tasks)
-        yield channel
-        await channel.stop()
+        await source.catalogue.start()
+        await source.channel.run(tasks)
+        yield source.channel
+        await source.stop()
     await publisher.close(20.0)
 
 
@@ -76,14 +78,17 @@ async def test_row_that_is_sent_again_is_published_once(settings: KafkaSettings,
 
 
 async def test_history_sent_after_a_subscription_is_backlog(settings: KafkaSettings, tmp_path: Path) -> None:
-    # ms before the subscription:  5,001   5,000   0
-    #                              backlog live    live
+    # event, ms before the subscription     5,001    5,000    1        0
+    # received just after it                backlog  backlog  backlog  live
+    # received 10 s after it                backlog  live     live     live
     async with rest_server() as rest:
-        rest.bodies[OKX_PATH] = [okx_list(BTC="0.01")]
+        rest.bodies[OKX_PATH] = [okx_list(BTC="0.01", ETH="0.1")]
         async with okx_channel(settings, tmp_path, rest) as channel:
-            for before_ms in (BACKLOG_MS + 1, BACKLOG_MS, 0):
-                await channel.take(frame(("BTC", NOW_MS - before_ms)), NOW_MS * 1_000, NOW_MS)
-    assert [event.backlog for event in landed(settings)] == [True, False, False]
+            for after_ms, coin in ((0, "BTC"), (BACKLOG_ARRIVAL_MS, "ETH")):
+                for before_ms in (BACKLOG_MS + 1, BACKLOG_MS, 1, 0):
+                    row = frame((coin, NOW_MS - before_ms))
+                    await channel.take(row, (NOW_MS + after_ms) * 1_000, NOW_MS)
+    assert [event.backlog for event in landed(settings)] == [True, True, True, False, True, False, False, False]
 
 
 async def test_unknown_instrument_is_published_once_it_is_listed(

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from producers import feed as feed_module
+from producers import session as session_module
 from producers.exchange import FRAME_BYTES_MAX, Heartbeat
 from producers.feed import Feed
 from producers.settings import ProducersSection
@@ -15,10 +15,10 @@ from schemas.errors import BrokerUnavailable
 from schemas.words import FeedState
 from tests.producers.toy import DEADLINE_S, ToyServer, adapter, toy_server
 
-CONNECTED, SUBSCRIBED, LIVE, RECONNECTING = (
+CONNECTED, SUBSCRIBED, STALE, RECONNECTING = (
     FeedState.CONNECTED,
     FeedState.SUBSCRIBED,
-    FeedState.LIVE,
+    FeedState.STALE,
     FeedState.RECONNECTING,
 )
 
@@ -85,7 +85,7 @@ async def test_frames_arrive_after_the_subscription() -> None:
         await listener.until(lambda: len(listener.frames) == 2)
         assert server.received == [["+a,b"]]
     assert listener.frames == [b"one", b"two"]
-    assert listener.states == [CONNECTED, SUBSCRIBED, LIVE]
+    assert listener.states == [CONNECTED, SUBSCRIBED]
 
 
 async def test_connection_that_is_cut_is_opened_again() -> None:
@@ -98,7 +98,7 @@ async def test_connection_that_is_cut_is_opened_again() -> None:
             await server.cut()
         await listener.until(lambda: listener.states.count(SUBSCRIBED) == 4)
     assert listener.frames == [b"frame 1", b"frame 2", b"frame 3"]
-    assert listener.states[:5] == [CONNECTED, SUBSCRIBED, LIVE, RECONNECTING, CONNECTED]
+    assert listener.states[:5] == [CONNECTED, SUBSCRIBED, RECONNECTING, CONNECTED, SUBSCRIBED]
 
 
 async def test_server_that_is_not_there_is_tried_until_it_is() -> None:
@@ -129,7 +129,7 @@ async def test_heartbeats_are_sent_and_a_missing_answer_is_noticed() -> None:
 
 
 async def test_subscription_without_an_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "ACK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(session_module, "ACK_TIMEOUT_S", 0.05)
     listener = Listener()
     async with toy_server() as server:
         server.acks = False
@@ -138,7 +138,7 @@ async def test_subscription_without_an_answer_is_noticed(monkeypatch: pytest.Mon
             assert "not answered" in listener.details[listener.states.index(RECONNECTING)]
             assert SUBSCRIBED not in listener.states
             server.acks = True
-            monkeypatch.setattr(feed_module, "ACK_TIMEOUT_S", DEADLINE_S)
+            monkeypatch.setattr(session_module, "ACK_TIMEOUT_S", DEADLINE_S)
             await listener.until(lambda: SUBSCRIBED in listener.states)
 
 
@@ -227,7 +227,7 @@ async def test_stop_does_not_wait_for_a_server_that_never_answers() -> None:
         task = asyncio.create_task(feed.run())
         await called.wait()
         await feed.stop()
-        await asyncio.wait_for(task, feed_module.OPEN_TIMEOUT_S / 2)
+        await asyncio.wait_for(task, session_module.OPEN_TIMEOUT_S / 2)
     assert listener.states == []
 
 

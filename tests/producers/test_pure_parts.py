@@ -9,18 +9,32 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import producers.budget
+import producers.clock
+import producers.drift
 import producers.exchange
+import producers.marks
 import producers.recent
 import producers.symbols
 from producers.amounts import inverse, linear_by_coin, linear_by_unit
 from producers.exchanges import ADAPTERS
-from producers.health import ChannelHealth
 from producers.instruments import Instruments, parse, read, shipped, to_lines
 from schemas.errors import SettingsError, UnknownInstrument
-from schemas.words import Exchange, FeedState, Market
+from schemas.words import Exchange, Market
 
 
-@pytest.mark.parametrize("module", [producers.exchange, producers.recent, producers.symbols])
+@pytest.mark.parametrize(
+    "module",
+    [
+        producers.budget,
+        producers.clock,
+        producers.drift,
+        producers.exchange,
+        producers.marks,
+        producers.recent,
+        producers.symbols,
+    ],
+)
 def test_examples_of_the_docstrings(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.failed == 0
@@ -123,33 +137,3 @@ def test_what_the_rule_said_is_forgotten_with_a_new_table() -> None:
     assert "NEWUSDT" not in table
     with pytest.raises(UnknownInstrument):
         table["a b"]
-
-
-def test_health_of_two_connections() -> None:
-    # ms           0     10    20    30    40    50    60    70
-    # first        C     S     L                 R     S
-    # second             C     .     S     L
-    # channel      CONN.             LIVE        REC.  GAP, LIVE
-    health = ChannelHealth(Exchange.BYBIT, "liquidation", now_ms=0)
-
-    def update(connection: int, state: FeedState, now_ms: int) -> list[tuple[FeedState, int]]:
-        records = health.update(connection, state, "", now_ms=now_ms)
-        assert all(record.event_time_ms == now_ms for record in records)
-        return [(record.state, record.since_ms) for record in records]
-
-    assert update(0, FeedState.CONNECTED, 0) == [(FeedState.CONNECTED, 0)]
-    assert update(1, FeedState.CONNECTED, 10) == []
-    assert update(0, FeedState.SUBSCRIBED, 10) == []
-    assert update(0, FeedState.LIVE, 20) == []
-    assert update(1, FeedState.SUBSCRIBED, 30) == [(FeedState.LIVE, 30)]
-    assert update(1, FeedState.LIVE, 40) == []
-    assert update(0, FeedState.RECONNECTING, 50) == [(FeedState.RECONNECTING, 50)]
-    assert update(0, FeedState.SUBSCRIBED, 60) == [(FeedState.GAP, 50), (FeedState.LIVE, 60)]
-    assert health.now(70).since_ms == 60
-
-
-def test_first_failures_are_no_gap() -> None:
-    health = ChannelHealth(Exchange.BYBIT, "liquidation", now_ms=0)
-    health.update(0, FeedState.RECONNECTING, "", now_ms=1)
-    records = health.update(0, FeedState.SUBSCRIBED, "topics: 1", now_ms=2)
-    assert [(record.state, record.detail) for record in records] == [(FeedState.SUBSCRIBED, "topics: 1")]

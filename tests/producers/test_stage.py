@@ -15,13 +15,15 @@ import httpx
 import pytest
 
 from producers.app import Stage
+from producers.exchange import LIQUIDATION
+from producers.publish import TOPICS_OF_STAGE
 from producers.settings import ProducerSettings, ProducersSection
 from runtime.kafka import create_topics
 from runtime.settings import KafkaSettings, load
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SettingsError
 from schemas.records import FeedHealth, Liquidation
-from schemas.topics import DEAD_LETTERS, FEED_HEALTH, LIQUIDATIONS
+from schemas.topics import FEED_HEALTH, LIQUIDATIONS
 from schemas.words import Exchange, FeedState
 from stack.simulator.server import Simulator, SimulatorOptions
 from tests.producers.topics import records
@@ -33,7 +35,7 @@ POLL_S = 0.02
 @pytest.fixture
 def kafka_settings(kafka: str, topic_prefix: str) -> KafkaSettings:
     settings = KafkaSettings(bootstrap_servers=kafka, topic_prefix=topic_prefix, partitions=4)
-    create_topics(settings, (LIQUIDATIONS, FEED_HEALTH, DEAD_LETTERS))
+    create_topics(settings, TOPICS_OF_STAGE)
     return settings
 
 
@@ -65,7 +67,8 @@ def health(settings: KafkaSettings) -> dict[Exchange, list[FeedState]]:
         value = record.value()
         assert value is not None
         state = Codec().decode(FeedHealth, value)
-        states.setdefault(state.exchange, []).append(state.state)
+        if state.channel == LIQUIDATION:
+            states.setdefault(state.exchange, []).append(state.state)
     return states
 
 

@@ -1,0 +1,110 @@
+"""Everything that runs for one exchange: instruments, liquidations, open interest, funding, and their health."""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from producers.catalogue import Catalogue
+from producers.channel import Channel
+from producers.drift import FieldWatches
+from producers.evidence import repeat_cross_check
+from producers.exchange import LIQUIDATION, ExchangeAdapter
+from producers.health import REPEAT_MS
+from producers.market import MarketFeed
+from producers.marks import Marks
+from producers.poller import Poller
+from producers.publish import Publisher
+from producers.rest import Rest
+from producers.settings import ProducersSection
+from schemas.words import FeedState
+
+REVIEW_S: Final = 1.0  # silence is no event, so the state is looked at this often
+
+
+class Source:
+    """`run` starts its tasks in the stage's group; `stop` ends them, and what had arrived is with the publisher."""
+
+    def __init__(self, adapter: ExchangeAdapter, settings: ProducersSection, publisher: Publisher) -> None:
+        self.exchange = adapter.exchange.value
+        origin = settings.origins.get(self.exchange)
+        marks, watches = Marks(), FieldWatches(adapter.known_fields)
+        self._adapter, self._origin = adapter, origin
+        self._rest = Rest(adapter.exchange, adapter.budget, own_origin=origin is not None)
+        self.catalogue = Catalogue(adapter, settings, self._rest)
+        self.market = MarketFeed(adapter, publisher, self._rest.clock)
+        self.channel = Channel(
+            adapter,
+            settings,
+            publisher,
+            catalogue=self.catalogue,
+            market=self.market,
+            marks=marks,
+            clock=self._rest.clock,
+            watches=watches,
+        )
+        self.poller = Poller(
+            adapter,
+            origin,
+            rest=self._rest,
+            market=self.market,
+            catalogue=self.catalogue,
+            marks=marks,
+            publisher=publisher,
+            watches=watches,
+        )
+        self._chores: list[asyncio.Task[None]] = []
+        self._log = structlog.get_logger().bind(exchange=self.exchange)
+
+    @property
+    def dead_letters(self) -> int:
+        """Frames and answers that were refused."""
+        return self.channel.dead_letters + self.poller.dead_letters
+
+    @property
+    def states(self) -> dict[str, FeedState]:
+        """State by channel."""
+        return {LIQUIDATION: self.channel.state} | {kind: each.state for kind, each in self.market.health.items()}
+
+    @property
+    def is_ready(self) -> bool:
+        """True when liquidations are subscribed to; the rest is context."""
+        return self.channel.is_ready
+
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Learn the instruments, open the connections, begin to ask."""
+        await self.catalogue.start()
+        self._log.info("instruments", known=len(self.catalogue.listed))
+        await self.channel.run(tasks)
+        self._chores.append(tasks.create_task(self._review()))
+        if self._adapter.cross_check is not None:
+            check = repeat_cross_check(
+                self._adapter.cross_check, self._origin, self.channel.evidence, self._rest, self.catalogue
+            )
+            self._chores.append(tasks.create_task(check))
+        await self.poller.run(tasks)
+
+    async def stop(self) -> None:
+        """End everything. Waits as long as the broker does."""
+        for chore in self._chores:
+            chore.cancel()
+        await self.poller.stop()
+        try:
+            await self.channel.stop()
+        finally:
+            await self._rest.close()
+
+    async def _review(self) -> None:
+        stated_at = time.monotonic()
+        while True:
+            await asyncio.sleep(REVIEW_S)
+            now_ms = time.time_ns() // 1_000_000
+            await self.channel.review()
+            for health in self.market.health.values():
+                await self.market.tell(health.review(now_ms))
+            if time.monotonic() - stated_at >= REPEAT_MS / 1_000:
+                stated_at = time.monotonic()
+                await self.channel.state_again()
+                for health in self.market.health.values():
+                    await self.market.publish_state(health)
