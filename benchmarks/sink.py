@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from runtime.kafka import create_topics, producer_config
-from runtime.settings import KafkaSettings
+from runtime.settings import KafkaSettings, RedisSettings
 from schemas.codec import Codec
 from schemas.errors import StackError
 from schemas.records import Liquidation
@@ -24,7 +24,7 @@ from sinks.app import SinkStage
 from sinks.connector import SinkRecord
 from sinks.redis import wall_clock_ms
 from sinks.registry import SINKS
-from sinks.settings import DatabaseSettings, RedisSettings, SinkSettings, SinksSection
+from sinks.settings import DatabaseSettings, SinkSettings, SinksSection
 from sinks.tables import LIQUIDATIONS as TABLE
 from stack.embedded import EmbeddedStack
 

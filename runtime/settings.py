@@ -47,6 +47,12 @@ class KafkaSettings(Section):
     replication: int = Field(1, ge=1, le=9)
 
 
+class RedisSettings(Section):
+    """Redis 6.2 or newer, or a server that speaks like it."""
+
+    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix://")
+
+
 class OperationsSettings(Section):
     """The HTTP server with /metrics, /healthz and /readyz that every stage has."""
 

@@ -11,11 +11,12 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
+from runtime.settings import RedisSettings
 from schemas.errors import SettingsError, StoreUnavailable
 from schemas.topics import ALERTS, LIQUIDATIONS, STATE, Topic
 from sinks import redis_plan
 from sinks.connector import Connector, Position, SinkRecord
-from sinks.settings import RedisSettings, SinkSettings
+from sinks.settings import SinkSettings
 
 CONNECT_S_MAX: Final = 5.0
 ANSWER_S_MAX: Final = 10.0  # a batch of 1,000 takes 10 ms

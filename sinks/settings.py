@@ -4,7 +4,7 @@ from typing import Final
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import Section, StageSettings
+from runtime.settings import RedisSettings, Section, StageSettings
 
 BATCH_RECORDS_MAX: Final = 10_000  # 10,000 records of 1 kB are 10 MB in memory and one transaction of a quarter second
 FLUSH_MS_MAX: Final = 60_000
@@ -22,12 +22,6 @@ class DatabaseSettings(Section):
         description="TimescaleDB deletes liquidations and alerts a year, windows 30 days after their event time; "
         "false keeps everything, which captured frames with old event times need",
     )
-
-
-class RedisSettings(Section):
-    """Redis 6.2 or newer, or a server that speaks like it."""
-
-    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix://")
 
 
 class SinksSection(Section):

@@ -10,9 +10,9 @@ import psycopg2
 import redis
 from pydantic import SecretStr
 
-from runtime.settings import KafkaSettings
+from runtime.settings import KafkaSettings, RedisSettings
 from sinks import counts
-from sinks.settings import DatabaseSettings, RedisSettings, SinkSettings, SinksSection
+from sinks.settings import DatabaseSettings, SinkSettings, SinksSection
 from stack.embedded.folder import DataFolder
 from stack.embedded.postgres import PostgresServer
 from stack.embedded.redis import RedisServer

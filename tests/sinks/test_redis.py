@@ -10,6 +10,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from runtime.settings import RedisSettings
 from schemas.codec import to_json
 from schemas.errors import SettingsError, StoreUnavailable
 from schemas.records import Record
@@ -18,7 +19,7 @@ from sinks.connector import offsets_after
 from sinks.counts import redis_counts
 from sinks.redis import RedisSink, wall_clock_ms
 from sinks.redis_plan import APPLY, TTL_MS
-from sinks.settings import RedisSettings, SinkSettings
+from sinks.settings import SinkSettings
 from tests.sinks.records import alert, landing, liquidation, state
 
 NOW_MS = wall_clock_ms()  # Redis' own clock decides when a key goes, so the present is the time of these tests
