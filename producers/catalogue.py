@@ -11,10 +11,12 @@ import structlog
 
 from producers.exchange import PAGES_MAX, ExchangeAdapter, InstrumentSource
 from producers.instruments import Instrument, Instruments, is_fit, read, shipped, to_lines
+from producers.outlet import Tap
 from producers.rest import Rest
 from producers.settings import ProducersSection
 from schemas.errors import FeedUnavailable, FrameRefused, SettingsError
 
+INSTRUMENTS: Final = "instruments"  # what a tap is told
 REFRESH_S: Final = 3_600.0  # new listings are known within the hour, or at their first liquidation
 RETRY_S: Final = 60.0  # until every list has been read once
 UNKNOWN_REFRESH_S: Final = (
@@ -25,8 +27,10 @@ UNKNOWN_REFRESH_S: Final = (
 class Catalogue:
     """`instruments` is what decoders use, always the same object; `listed` what can be subscribed to."""
 
-    def __init__(self, adapter: ExchangeAdapter, settings: ProducersSection, rest: Rest) -> None:
-        self._adapter, self._rest = adapter, rest
+    def __init__(
+        self, adapter: ExchangeAdapter, settings: ProducersSection, rest: Rest, tap: Tap | None = None
+    ) -> None:
+        self._adapter, self._rest, self._tap = adapter, rest, tap
         self._origin = settings.origins.get(adapter.exchange.value)
         self._file = _cache_file(settings.cache_folder, adapter.exchange.value, self._origin)
         self._fallback: list[Instrument] = []
@@ -81,6 +85,13 @@ class Catalogue:
             rows.update((row.instrument, row) for row in fetched)
         self.listed = list(rows.values())
         self.instruments.replace(self.listed)
+        if self._tap is not None:
+            self._tap(
+                to_lines(self.listed),
+                exchange=self._adapter.exchange.value,
+                source=INSTRUMENTS,
+                received_time_us=time.time_ns() // 1_000,
+            )
 
     def _keep(self) -> None:
         """Write the copy on disk, whole or not at all; without it only a start without REST is poorer."""

@@ -18,7 +18,7 @@ from producers.feed import Feed
 from producers.health import READY, StreamHealth
 from producers.market import WEBSOCKET, MarketFeed
 from producers.marks import Marks
-from producers.publish import Publisher
+from producers.outlet import Outlet, Tap
 from producers.recent import RecentIds
 from producers.settings import ProducersSection
 from schemas.errors import FrameRefused, UnknownInstrument
@@ -46,13 +46,14 @@ class Channel:
         self,
         adapter: ExchangeAdapter,
         settings: ProducersSection,
-        publisher: Publisher,
+        publisher: Outlet,
         *,
         catalogue: Catalogue,
         market: MarketFeed,
         marks: Marks,
         clock: ClockOffset,
         watches: FieldWatches,
+        tap: Tap | None,
     ) -> None:
         self.exchange = adapter.exchange.value
         self.dead_letters = 0
@@ -60,7 +61,7 @@ class Channel:
         self.evidence = SideEvidence(adapter, marks)
         self._adapter, self._settings, self._publisher = adapter, settings, publisher
         self._market, self._marks, self._clock, self._watches = market, marks, clock, watches
-        self._decode = adapter.decoders[LIQUIDATION]
+        self._decode, self._tap = adapter.decoders[LIQUIDATION], tap
         self._health = StreamHealth(
             adapter.exchange,
             LIQUIDATION,
@@ -129,6 +130,14 @@ class Channel:
 
     async def take(self, frame: bytes, received_time_us: int, subscribed_time_ms: int, connection: int = 0) -> None:
         """Decode one frame, publish what is new in it, and put it aside if something in it is not understood."""
+        if self._tap is not None:
+            self._tap(
+                frame,
+                exchange=self.exchange,
+                source=WEBSOCKET,
+                received_time_us=received_time_us,
+                covered_since_ms=subscribed_time_ms,
+            )
         if self._settings.raw_frames:
             await self._publisher.raw_frame(
                 frame, exchange=self.exchange, channel=LIQUIDATION, received_time_us=received_time_us

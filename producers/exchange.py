@@ -26,7 +26,7 @@ PAGES_MAX: Final = 50  # of a list of instruments; 1,000 rows a page
 Row = TypeVar("Row")
 MarketEvent = OpenInterest | Funding
 Event = TypeVar("Event", Liquidation, MarketEvent)
-Params = Mapping[str, str | int]
+Params = Mapping[str, str | int | list[str]]
 
 
 class Decoder(Protocol):
@@ -151,7 +151,8 @@ class Poll:
 
     `kinds`: what comes out; () where the decoder only learns (`Marks`). Polls are started in their order.
     `per_instrument`: the parameter that takes the instrument where there is no bulk call; then every listed instrument
-    for which `wants` holds is asked for. `weight`: of the exchange's budget, a call. `interval_ms`: 10 s to 5 min.
+    for which `wants` holds is asked for; `in_list`: it takes a list (of POST). `weight`: of the exchange's budget, a
+    call. `interval_ms`: 10 s to 5 min.
     `cursor`: parameters of the next page, None on the last. `settled`: a history of settled funding, asked for 24 h at
     the start and then hourly; `window_params` gives the parameters of (from_ms, to_ms).
     `method` POST: `body` is a JSON object, and all parameters are put into it instead of the address."""
@@ -164,6 +165,7 @@ class Poll:
     interval_ms: int
     params: Params = field(default_factory=dict)
     per_instrument: str | None = None
+    in_list: bool = False
     wants: Callable[[Instrument], bool] = every_instrument
     cursor: Callable[[bytes], Params | None] | None = None
     method: str = "GET"

@@ -10,7 +10,7 @@ from producers import metrics
 from producers.clock import ClockOffset
 from producers.exchange import FUNDING, OPEN_INTEREST, ExchangeAdapter, MarketEvent
 from producers.health import PollHealth
-from producers.publish import Publisher
+from producers.outlet import Outlet
 from producers.recent import RecentIds
 from schemas.records import FeedHealth, Funding
 
@@ -23,7 +23,7 @@ SETTLED_IDS_MAX: Final = 20_000
 class MarketFeed:
     """`take` publishes what is new; `health` has a channel for each kind that the exchange gives."""
 
-    def __init__(self, adapter: ExchangeAdapter, publisher: Publisher, clock: ClockOffset) -> None:
+    def __init__(self, adapter: ExchangeAdapter, publisher: Outlet, clock: ClockOffset) -> None:
         self._publisher, self._clock = publisher, clock
         kinds = {kind for poll in adapter.polls for kind in poll.kinds} | set(adapter.market_kinds)
         now_ms = time.time_ns() // 1_000_000

@@ -14,7 +14,7 @@ from producers.drift import FieldWatches
 from producers.exchange import FUNDING, OPEN_INTEREST, PAGES_MAX, ExchangeAdapter, MarketEvent, Params, Poll
 from producers.market import MarketFeed
 from producers.marks import Marks
-from producers.publish import Publisher
+from producers.outlet import Outlet, Tap
 from producers.rest import Answer, Rest
 from schemas.errors import FeedUnavailable, FrameRefused, UnknownInstrument
 from schemas.records import Funding, OpenInterest
@@ -43,12 +43,13 @@ class Poller:
         market: MarketFeed,
         catalogue: Catalogue,
         marks: Marks,
-        publisher: Publisher,
+        publisher: Outlet,
         watches: FieldWatches,
+        tap: Tap | None,
     ) -> None:
         self._adapter, self._origin = adapter, origin
         self._rest, self._market, self._catalogue, self._marks = rest, market, catalogue, marks
-        self._publisher, self._watches = publisher, watches
+        self._publisher, self._watches, self._tap = publisher, watches, tap
         self.exchange = adapter.exchange.value
         self.dead_letters = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -120,7 +121,9 @@ class Poller:
 
         async def ask(name: str) -> None:
             try:
-                results.append(await self._ask(poll, {**params, str(poll.per_instrument): name}))
+                results.append(
+                    await self._ask(poll, {**params, str(poll.per_instrument): [name] if poll.in_list else name})
+                )
             finally:
                 slots.release()
 
@@ -155,6 +158,8 @@ class Poller:
 
     async def _take(self, poll: Poll, answer: Answer) -> None:
         """Publish what an answer says. Raises FrameRefused when nothing of it was understood."""
+        if self._tap is not None:
+            self._tap(answer.body, exchange=self.exchange, source=poll.path, received_time_us=answer.received_time_us)
         refused: FrameRefused | None = None
         events: Iterable[MarketEvent]
         try:

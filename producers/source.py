@@ -14,8 +14,8 @@ from producers.exchange import LIQUIDATION, ExchangeAdapter
 from producers.health import REPEAT_MS
 from producers.market import MarketFeed
 from producers.marks import Marks
+from producers.outlet import Outlet, Tap
 from producers.poller import Poller
-from producers.publish import Publisher
 from producers.rest import Rest
 from producers.settings import ProducersSection
 from schemas.words import FeedState
@@ -26,13 +26,15 @@ REVIEW_S: Final = 1.0  # silence is no event, so the state is looked at this oft
 class Source:
     """`run` starts its tasks in the stage's group; `stop` ends them, and what had arrived is with the publisher."""
 
-    def __init__(self, adapter: ExchangeAdapter, settings: ProducersSection, publisher: Publisher) -> None:
+    def __init__(
+        self, adapter: ExchangeAdapter, settings: ProducersSection, publisher: Outlet, *, tap: Tap | None = None
+    ) -> None:
         self.exchange = adapter.exchange.value
         origin = settings.origins.get(self.exchange)
         marks, watches = Marks(), FieldWatches(adapter.known_fields)
         self._adapter, self._origin = adapter, origin
         self._rest = Rest(adapter.exchange, adapter.budget, own_origin=origin is not None)
-        self.catalogue = Catalogue(adapter, settings, self._rest)
+        self.catalogue = Catalogue(adapter, settings, self._rest, tap)
         self.market = MarketFeed(adapter, publisher, self._rest.clock)
         self.channel = Channel(
             adapter,
@@ -43,6 +45,7 @@ class Source:
             marks=marks,
             clock=self._rest.clock,
             watches=watches,
+            tap=tap,
         )
         self.poller = Poller(
             adapter,
@@ -53,6 +56,7 @@ class Source:
             marks=marks,
             publisher=publisher,
             watches=watches,
+            tap=tap,
         )
         self._chores: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger().bind(exchange=self.exchange)
