@@ -10,13 +10,16 @@ from typing import Final
 import structlog
 
 from producers.exchanges import ADAPTERS
+from producers.outlet import Nowhere
+from producers.presence import Presence
 from producers.publish import TOPICS_OF_STAGE, Publisher
+from producers.record import Recorder
 from producers.settings import ProducerSettings
 from producers.source import Source
 from runtime import logs
 from runtime.kafka import create_topics
 from runtime.operations import OperationsServer
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, SettingsError
 from schemas.topics import RAW_FRAMES
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -37,11 +40,20 @@ def run(settings: ProducerSettings) -> None:
         runner.run(Stage(settings).run())
 
 
-class Stage:
-    """Publisher, sources and operations server of one process."""
+def record(settings: ProducerSettings) -> None:
+    """Record without Kafka until told to stop. Raises SettingsError when no folder is named."""
+    logs.configure(settings.log, stage="record")
+    if settings.producers.record_folder is None:
+        raise SettingsError("producers.record_folder: name the folder for the recording")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(Stage(settings, publish=False).run())
 
-    def __init__(self, settings: ProducerSettings) -> None:
-        self._settings = settings
+
+class Stage:
+    """Publisher, sources and operations server of one process. `publish` False: it records and needs no broker."""
+
+    def __init__(self, settings: ProducerSettings, *, publish: bool = True) -> None:
+        self._settings, self._publish = settings, publish
         self._log = structlog.get_logger()
         self._stopped = asyncio.Event()
         self._beat_at = time.monotonic()
@@ -57,23 +69,36 @@ class Stage:
         for signal_number in SIGNALS:
             loop.add_signal_handler(signal_number, self.stop)
         section = self._settings.producers
-        publisher = Publisher(self._settings.kafka, queue_messages_max=section.queue_messages_max)
-        self._sources = [Source(ADAPTERS[name], section, publisher) for name in dict.fromkeys(section.exchanges)]
+        recorder = Recorder(section.record_folder) if section.record_folder is not None else None
+        presence = Presence(self._settings.redis) if self._publish else None
+        publisher = self._publisher(presence)
+        self._sources = [
+            Source(ADAPTERS[name], section, publisher or Nowhere(), tap=recorder.put if recorder else None)
+            for name in dict.fromkeys(section.exchanges)
+        ]
         operations = OperationsServer(self._settings.operations, alive=self._alive, ready=self._ready)
         self._log.info("started", operations=operations.start(), exchanges=[each.exchange for each in self._sources])
         try:
-            await self._produce(publisher)
+            await self._produce(publisher, presence)
         except BaseExceptionGroup as exc:
             raise _first(exc) from exc
         finally:
             for signal_number in SIGNALS:
                 loop.remove_signal_handler(signal_number)
             operations.stop()
-            await self._close(publisher)
+            await self._close(publisher, presence, recorder)
 
-    async def _produce(self, publisher: Publisher) -> None:
+    def _publisher(self, presence: Presence | None) -> Publisher | None:
+        if not self._publish:
+            return None
+        queue_messages_max = self._settings.producers.queue_messages_max
+        return Publisher(self._settings.kafka, queue_messages_max=queue_messages_max, presence=presence)
+
+    async def _produce(self, publisher: Publisher | None, presence: Presence | None) -> None:
         async with asyncio.TaskGroup() as tasks:
-            chores = [tasks.create_task(publisher.serve()), tasks.create_task(self._beat())]
+            chores = [tasks.create_task(self._beat())]
+            chores += [tasks.create_task(publisher.serve())] if publisher else []
+            chores += [tasks.create_task(presence.run())] if presence else []
             starts = [tasks.create_task(source.run(tasks)) for source in self._sources]
             await self._stopped.wait()
             for start in starts:
@@ -89,15 +114,23 @@ class Stage:
             for chore in chores:
                 chore.cancel()
 
-    async def _close(self, publisher: Publisher) -> None:
+    async def _close(self, publisher: Publisher | None, presence: Presence | None, recorder: Recorder | None) -> None:
+        told: dict[str, object] = {"dead_letters": {each.exchange: each.dead_letters for each in self._sources}}
         try:
-            await publisher.close(FLUSH_S)
+            if publisher is not None:
+                await publisher.close(FLUSH_S)
         finally:
-            published: dict[str, dict[str, int]] = {}
-            for (topic, exchange), count in sorted(publisher.published.items()):
-                published.setdefault(topic, {})[exchange] = count
-            dead_letters = {each.exchange: each.dead_letters for each in self._sources}
-            self._log.info("stopped", published=published, dead_letters=dead_letters)
+            if recorder is not None:
+                await asyncio.to_thread(recorder.close)
+                told |= {"recorded": recorder.recorded, "left_out": recorder.left_out}
+            if presence is not None:
+                await presence.close()
+            if publisher is not None:
+                published: dict[str, dict[str, int]] = {}
+                for (topic, exchange), count in sorted(publisher.published.items()):
+                    published.setdefault(topic, {})[exchange] = count
+                told["published"] = published
+            self._log.info("stopped", **told)
 
     async def _beat(self) -> None:
         while True:

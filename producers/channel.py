@@ -187,10 +187,7 @@ class Channel:
     def _new(self, events: Sequence[Liquidation], received_time_us: int, subscribed_time_ms: int) -> list[Liquidation]:
         new = []
         received_ms = received_time_us / 1_000
-        begins_with_history = (
-            self._adapter.first_frame_is_backlog and received_ms - subscribed_time_ms < BACKLOG_ARRIVAL_MS
-        )
-        live_from_ms = subscribed_time_ms - (0 if begins_with_history else BACKLOG_MS)
+        live_from_ms = live_since_ms(self._adapter, subscribed_time_ms, received_time_us)
         for event in events:
             if not self._recent.is_new(event.event_id):
                 metrics.EVENTS_REPEATED.labels(self.exchange).inc()
@@ -284,6 +281,13 @@ class Channel:
         for record in records:
             self._log.info("state", state=record.state.value, detail=record.detail)
             await self._publisher.health(record)
+
+
+def live_since_ms(adapter: ExchangeAdapter, covered_since_ms: int, received_time_us: int) -> int:
+    """What is older than this came as history: event times of a frame, on a connection that covers since then."""
+    received_after_ms = received_time_us // 1_000 - covered_since_ms
+    begins_with_history = adapter.first_frame_is_backlog and received_after_ms < BACKLOG_ARRIVAL_MS
+    return covered_since_ms - (0 if begins_with_history else BACKLOG_MS)
 
 
 def _now_ms() -> int:

@@ -28,6 +28,27 @@ class Outlet(Protocol):
         """Take a frame or an answer that was refused."""
 
 
+class Nowhere:
+    """Keeps nothing: what a recording without Kafka writes to."""
+
+    async def liquidations(self, events: Sequence[Liquidation]) -> None:
+        """Drop them: their frame is in the recording."""
+
+    async def market(self, events: Sequence[OpenInterest | Funding]) -> None:
+        """Drop them."""
+
+    async def health(self, record: FeedHealth) -> None:
+        """Drop it: it is logged."""
+
+    async def raw_frame(self, frame: bytes, *, exchange: str, channel: str, received_time_us: int) -> None:
+        """Drop it."""
+
+    async def dead_letter(
+        self, frame: bytes, error: FrameRefused, *, exchange: str, channel: str, received_time_us: int
+    ) -> None:
+        """Drop it: it is logged, and in the recording."""
+
+
 class Tap(Protocol):
     """Sees every frame, every answer and every table of instruments before it is decoded. Never waits, never raises."""
 

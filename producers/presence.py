@@ -21,6 +21,7 @@ from schemas.records import FeedHealth
 PREFIX: Final = "presence:"
 TTL_S: Final = 150  # a channel is stated once a minute; one that was missed twice is gone
 ANSWER_S_MAX: Final = 5.0
+CLOSE_S_MAX: Final = 0.2  # of the 5 s that the stage has to end; without an answer they expire
 RETRY_S: Final = 10.0
 SCAN_COUNT: Final = 100
 KEYS_MAX: Final = 10_000  # six exchanges have some 20
@@ -66,8 +67,9 @@ class Presence:
         """Say that this process's channels are gone; without Redis they expire."""
         try:
             if self._announced:
-                await self._client.delete(*self._announced)
-        except (redis.RedisError, OSError):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    await self._client.delete(*self._announced)
+        except (redis.RedisError, OSError, TimeoutError):
             pass
         finally:
             await self._client.aclose()

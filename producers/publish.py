@@ -8,6 +8,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers import metrics
+from producers.presence import Presence
 from runtime.kafka import producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
@@ -38,7 +39,8 @@ Delivered = Callable[[KafkaError | None, Message], None]
 class Publisher:
     """One producer for all feeds. Every method raises BrokerUnavailable once a record could not be delivered."""
 
-    def __init__(self, settings: KafkaSettings, *, queue_messages_max: int) -> None:
+    def __init__(self, settings: KafkaSettings, *, queue_messages_max: int, presence: Presence | None = None) -> None:
+        self._presence = presence
         self._servers = settings.bootstrap_servers
         self._codec = Codec(settings.schema_registry_url)
         self._names = topic_names(settings)
@@ -96,6 +98,8 @@ class Publisher:
     async def health(self, record: FeedHealth) -> None:
         """Queue the state of a channel, and show it in the metrics."""
         metrics.show_health(record)
+        if self._presence is not None:
+            self._presence.announce(record)
         value = self._codec.encode(FEED_HEALTH, record)
         key = f"{record.exchange}/{record.channel}".encode()
         await self._produce(self._names.of(FEED_HEALTH), key, value, self._delivered(FEED_HEALTH, record.exchange))

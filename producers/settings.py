@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from producers.exchanges import ADAPTERS
-from runtime.settings import Section, StageSettings
+from runtime.settings import RedisSettings, Section, StageSettings
 
 SCHEMES: Final = ("http://", "https://", "ws://", "wss://")
 
@@ -55,6 +55,9 @@ class ProducersSection(Section):
     silent_ms_unlearned: int = Field(
         1_800_000, ge=100, description="how long a channel may be without data while its usual gap is not known"
     )
+    record_folder: Path | None = Field(
+        None, description="record every frame as received to this folder, beside publishing"
+    )
     raw_frames: bool = Field(False, description="publish every frame as received to the topic of raw frames")
 
 
@@ -62,3 +65,4 @@ class ProducerSettings(StageSettings):
     """Settings of `liqcascade produce`."""
 
     producers: ProducersSection = ProducersSection()
+    redis: RedisSettings = RedisSettings()

@@ -2,7 +2,7 @@
 
 import typer
 
-from stack.cli import decode, demo, doctor, embedded, settings, stages, tail, topics
+from stack.cli import decode, demo, doctor, embedded, exchanges, recordings, settings, stages, tail, topics
 
 
 def register(app: typer.Typer) -> None:
@@ -14,6 +14,9 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: LIQCASCADE_REDIS__URL=redis://cache:6379/0 liqcascade sink")(stages.sink)
     app.command(epilog="Example: liqcascade tail alerts.cascades --last 20 --json | jq .level")(tail.tail)
     app.command(epilog="Example: liqcascade decode --exchange bybit --kind liquidation < frames.jsonl")(decode.decode)
+    app.command(epilog="Example: liqcascade record --to var/frames --exchange bybit")(recordings.record)
+    app.command(epilog="Example: liqcascade replay-frames var/frames --speed max | jq .side")(recordings.replay_frames)
+    app.command(epilog="Example: liqcascade exchanges --json")(exchanges.exchanges)
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
     app.add_typer(settings.app, name="settings")

@@ -1,6 +1,7 @@
 """Frames on stdin to events on stdout, without any server."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +9,35 @@ import typer
 
 
 def decode(
-    exchange: Annotated[str, typer.Option(help="Whose frames they are: binance, bybit, okx.")],
-    kind: Annotated[str, typer.Option(help="What is in them: liquidation.")],
+    exchange: Annotated[
+        str, typer.Option(help="Whose frames they are: binance, bybit, okx, hyperliquid, gate, bitget.")
+    ],
+    kind: Annotated[str, typer.Option(help="What to take from them: liquidation, open-interest, funding.")],
     instruments: Annotated[
         Path | None,
         typer.Option(help="JSON lines {exchange, instrument, asset, market, contract_size, inverse} to use instead."),
     ] = None,
     received_time: Annotated[int, typer.Option(help="Receive time of all frames, µs since 1970 UTC.")] = 0,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="When they were captured (UTC), for formats of old."
+        ),
+    ] = None,
 ) -> None:
-    """Read one raw frame a line on stdin and print the normalised events as JSON lines.
+    """Read one raw frame or REST body a line on stdin and print the normalised events as JSON lines.
 
     A frame that is refused gives a line {"error": …, "line": n} and exit code 1 at the end."""
     from producers.decode import decode_lines
 
     refused = False
     for line in decode_lines(
-        sys.stdin.buffer, exchange=exchange, kind=kind, instruments=instruments, received_time_us=received_time
+        sys.stdin.buffer,
+        exchange=exchange,
+        kind=kind,
+        instruments=instruments,
+        received_time_us=received_time,
+        at_ms=None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1_000),
     ):
         refused = refused or line.startswith('{"error":')
         sys.stdout.write(line + "\n")

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from producers.instruments import Instrument, to_lines
 from producers.record import Recorder
-from producers.recording import INSTRUMENTS, WEBSOCKET, Recording
+from producers.recording import INSTRUMENTS, SUFFIX, WEBSOCKET, Recording, to_line
 from producers.replay_frames import Replay
 from producers.replay_frames import to_lines as lines_of
 from schemas.errors import SettingsError
@@ -31,6 +32,14 @@ def swap(event_time_ms: int) -> bytes:
 
 def frame(*rows: dict[str, Any]) -> bytes:
     return json.dumps({"topic": "allLiquidation.BTCUSDT", "data": rows}).encode()
+
+
+def table(size: str) -> bytes:
+    row = Instrument(
+        exchange=Exchange.OKX, instrument="NEW-USDT-SWAP", asset="NEW", market=Market.USDT,
+        contract_size=Decimal(size), inverse=False,
+    )  # fmt: skip
+    return to_lines([row])
 
 
 def record(folder: Path, *puts: tuple[str, str, bytes, int, int]) -> Recording:
@@ -72,16 +81,6 @@ def test_decoder_of_the_time_is_used(tmp_path: Path) -> None:
 
 
 def test_instruments_of_the_time_are_used(tmp_path: Path) -> None:
-    def table(size: str) -> bytes:
-        return to_lines(
-            [
-                Instrument(
-                    exchange=Exchange.OKX, instrument="NEW-USDT-SWAP", asset="NEW", market=Market.USDT,
-                    contract_size=Decimal(size), inverse=False,
-                )
-            ]
-        )  # fmt: skip
-
     recording = record(
         tmp_path,
         ("okx", WEBSOCKET, swap(1_791_400_000_123), NOW_US, 0),
@@ -91,9 +90,8 @@ def test_instruments_of_the_time_are_used(tmp_path: Path) -> None:
         ("okx", WEBSOCKET, swap(1_791_400_000_125), NOW_US, 0),
     )
     replayed = list(Replay(recording))
-    # the newest table stands at the head of the file, so the first frame has one, too
     quantities = [event.quantity for each in replayed for event in each.events]  # type: ignore[union-attr]
-    assert quantities[1:] == [1.5, 15.0]
+    assert quantities[-2:] == [1.5, 15.0]
     assert all(each.refused is None for each in replayed)
 
 
@@ -110,3 +108,18 @@ def test_other_exchanges_are_left_out_and_unknown_ones_refused(tmp_path: Path) -
     assert list(Replay(recording, exchanges=["okx"])) == []
     with pytest.raises(SettingsError, match="mtgox"):
         Replay(recording, exchanges=["mtgox"])
+
+
+def test_frame_with_an_unknown_instrument_waits_for_the_next_table(tmp_path: Path) -> None:
+    lines = [
+        to_line(swap(EVENT_MS), exchange="okx", source=WEBSOCKET, received_time_us=NOW_US),
+        to_line(table("0.5"), exchange="okx", source=INSTRUMENTS, received_time_us=NOW_US),
+    ]
+    path = tmp_path / f"x{SUFFIX}"
+    path.write_bytes(zstandard.compress(b"".join(lines)))
+    (event,) = [event for replayed in Replay(Recording(path)) for event in replayed.events]
+    assert event.quantity == 1.5  # type: ignore[union-attr]
+    path.write_bytes(zstandard.compress(lines[0]))
+    replay = Replay(Recording(path))
+    assert [bool(replayed.refused) for replayed in replay] == [False, True]
+    assert replay.refused == 1

@@ -1,0 +1,73 @@
+"""Replayed events -> topics of their own."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from producers.decode import Event
+from runtime.kafka import create_topics, producer_config, topic_names
+from runtime.settings import KafkaSettings
+from schemas.codec import Codec
+from schemas.errors import BrokerUnavailable
+from schemas.records import Funding, Liquidation, OpenInterest, Record
+from schemas.topics import FUNDING, LIQUIDATIONS, OPEN_INTEREST, Topic
+
+TOPIC_OF: Final[dict[type[Record], Topic]] = {
+    Liquidation: LIQUIDATIONS,
+    OpenInterest: OPEN_INTEREST,
+    Funding: FUNDING,
+}
+FLUSH_S: Final = 60.0
+QUEUE_WAIT_S: Final = 0.05
+
+
+class TopicWriter:
+    """Publishes events to topics under a prefix, each with the time at which it was received; a context manager.
+
+    Raises BrokerUnavailable when a record cannot be delivered, at the latest at the end."""
+
+    def __init__(self, settings: KafkaSettings, prefix: str) -> None:
+        settings = settings.model_copy(update={"topic_prefix": prefix})
+        create_topics(settings, TOPIC_OF.values())
+        self._servers, self._names, self._codec = (
+            settings.bootstrap_servers,
+            topic_names(settings),
+            Codec(settings.schema_registry_url),
+        )
+        self._producer = Producer(producer_config(settings))
+        self._failure: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        left = self._producer.flush(FLUSH_S)
+        if error is None and (left or self._failure):
+            raise BrokerUnavailable(
+                f"publishing to {self._servers}: {self._failure or f'{left} records were not acknowledged'}"
+            )
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Queue events; waits while the queue is full."""
+        for event in events:
+            topic = TOPIC_OF[type(event)]
+            value, time_ms = self._codec.encode(topic, event), event.received_time_us // 1_000 or event.event_time_ms
+            while True:
+                try:
+                    self._producer.produce(
+                        self._names.of(topic), value, event.asset.encode(), timestamp=time_ms, on_delivery=self._told
+                    )
+                    break
+                except BufferError:
+                    self._producer.poll(QUEUE_WAIT_S)
+            self._producer.poll(0)
+        if self._failure is not None:
+            raise BrokerUnavailable(f"publishing to {self._servers}: {self._failure}")
+
+    def _told(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failure = f"{message.topic()}: {error.str()}"
