@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench chaos-producers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -32,6 +32,9 @@ check: setup  ## ruff, mypy --strict, import-linter
 
 bench: setup  ## one benchmark: NAME=latency (JSON is the last line)
 	@$(BIN)/python -m benchmarks $(NAME)
+
+chaos-producers: setup  ## every fault at every simulated exchange, against the real producers: SEED=7 (JSON is the last line)
+	@$(BIN)/python -m tests.simulation.chaos_producers $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lock: setup  ## rewrite requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group dev --output-file requirements.lock pyproject.toml

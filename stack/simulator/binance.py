@@ -38,6 +38,7 @@ ORDER_SIDE: Final = {Side.LONG: "SELL", Side.SHORT: "BUY"}
 POSITION_SIDE: Final = {order: side for side, order in ORDER_SIDE.items()}
 WINDOW_MS: Final = 1_000
 STREAMS_MAX: Final = 1_024  # a connection
+FILL_DISTANCE: Final = 0.0015  # of the average fill from the market
 LIMIT_DISTANCE: Final = Decimal("0.006")  # of the order's limit from the fill
 MARK_ARRAYS: Final = ("!markPrice@arr", "!markPrice@arr@1s")
 ALL_SYMBOLS_WEIGHT: Final = 10  # of premiumIndex without a symbol
@@ -146,8 +147,9 @@ class Binance(SimulatedExchange):
 
     def _push(self, order: _Order, now_ms: int) -> Push:
         instrument, happened = order.instrument, order.liquidation
-        fill = self.wire_price(happened.price, instrument)
-        worse = 1 - LIMIT_DISTANCE if happened.side is Side.LONG else 1 + LIMIT_DISTANCE
+        sign = -1 if happened.side is Side.LONG else 1
+        fill = self.wire_price(happened.price * (1 + sign * FILL_DISTANCE), instrument)
+        worse = 1 + sign * LIMIT_DISTANCE
         quantity = plain(order.quantity)
         inner: Message = {
             "s": instrument.symbol, "S": ORDER_SIDE[happened.side], "o": "LIMIT", "f": "IOC", "q": quantity,

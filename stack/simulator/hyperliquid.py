@@ -35,6 +35,7 @@ FILLS_MAX: Final = 3  # of one liquidation
 SNAPSHOT_PUSHES: Final = 5  # recent frames that a new subscriber of a coin gets again
 PULSE_S: Final = 5  # one ordinary trade a coin in this time; every second in BTC
 INFO_WEIGHT: Final = 20
+FILL_DISTANCE: Final = 0.0015  # of the fills' price from the market
 TID_MAX: Final = 2**50
 
 
@@ -85,9 +86,10 @@ class Hyperliquid(SimulatedExchange):
         sizes = [part] * (parts - 1) + [total - part * (parts - 1)]
         user, liquidator = f"0x{_digest('user', number)[:40]}", LIQUIDATORS[number % len(LIQUIDATORS)]
         is_long = liquidation.side is Side.LONG
+        price = liquidation.price * (1 - FILL_DISTANCE if is_long else 1 + FILL_DISTANCE)
         block: Message = {
             "coin": instrument.symbol, "side": "A" if is_long else "B",
-            "px": plain(self.wire_price(liquidation.price, instrument)), "time": self.stamp(event_time_ms),
+            "px": plain(self.wire_price(price, instrument)), "time": self.stamp(event_time_ms),
             "hash": f"0x{_digest('block', number)}",
             "users": [liquidator, user] if is_long else [user, liquidator],
         }  # fmt: skip

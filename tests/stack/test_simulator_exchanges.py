@@ -62,7 +62,7 @@ def test_binance_sends_the_largest_order_of_a_symbols_second() -> None:
     assert frame["data"]["E"] == NOW_MS + 1_000
     order = frame["data"]["o"]
     assert (order["s"], order["S"], order["z"], order["q"]) == ("BTCUSDT", "SELL", "0.700", "0.700")
-    assert (order["T"], order["ap"], order["ps"], order["st"]) == (NOW_MS + 300, "80000", "BTCUSDT", 1)
+    assert (order["T"], order["ap"], order["ps"], order["st"]) == (NOW_MS + 300, "79880", "BTCUSDT", 1)
     assert exchange.unshown_rows == 2
     exchange.collect(happened("binance", coins=0.3), NOW_MS + 1_500)
     assert exchange.due(NOW_MS + 1_700) == []
@@ -99,7 +99,8 @@ def test_binance_coin_margined_rows_are_contracts_of_100_usd() -> None:
     (push,) = exchange.due(NOW_MS + 1_000)
     assert push.message["st"] == 2
     assert (push.message["o"]["s"], push.message["o"]["z"], push.message["o"]["ps"]) == ("BTCUSD_PERP", "400", "BTCUSD")
-    assert push.rows[0] == Row("binance", "BTCUSD_PERP", "BTC", Side.LONG, 80_000.0, 0.5, 40_000_000_000, NOW_MS)
+    coins = 40_000 / 79_880  # the fill is 0.15 % off the market
+    assert push.rows[0] == Row("binance", "BTCUSD_PERP", "BTC", Side.LONG, 79_880.0, coins, 40_000_000_000, NOW_MS)
 
 
 def test_binance_multiplied_symbols_count_a_thousand_coins() -> None:
@@ -107,8 +108,9 @@ def test_binance_multiplied_symbols_count_a_thousand_coins() -> None:
     exchange.collect(happened("binance", "PEPE", coins=2_500_000.0, price=0.00001), NOW_MS)
     (push,) = exchange.due(NOW_MS + 1_000)
     order = push.message["o"]
-    assert (order["s"], order["z"], order["ap"]) == ("1000PEPEUSDT", "2500", "0.0100000")
-    assert push.rows[0] == Row("binance", "1000PEPEUSDT", "PEPE", Side.LONG, 0.00001, 2_500_000.0, 25_000_000, NOW_MS)
+    assert (order["s"], order["z"], order["ap"]) == ("1000PEPEUSDT", "2500", "0.0099850")
+    row = Row("binance", "1000PEPEUSDT", "PEPE", Side.LONG, 0.000009985, 2_500_000.0, 24_962_500, NOW_MS)
+    assert push.rows[0] == row
 
 
 @pytest.mark.parametrize("path", ["/ws", "/stream"])

@@ -4,15 +4,17 @@ import json
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from producers.exchange import LIQUIDATION, ExchangeAdapter
 from producers.exchanges import ADAPTERS
 from producers.instruments import Instrument, Instruments
-from schemas.records import Liquidation
+from producers.marks import Marks
+from schemas.records import Funding, Liquidation, OpenInterest
 from stack.simulator import frames
 from stack.simulator.binance import Binance
 from stack.simulator.bitget import Bitget
@@ -25,6 +27,8 @@ from stack.simulator.scenarios import liquidations
 
 REAL_FRAMES: Final = Path(os.environ.get("LIQCASCADE_REAL_DATA", "../shared/data")) / "frames"
 NOW_MS: Final = 1_791_565_600_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 MAKERS: Final[dict[str, Callable[[], SimulatedExchange]]] = {
     name: make
     for name, make in {
@@ -83,13 +87,16 @@ def assert_pushes_agree(exchange: SimulatedExchange, pushes: list[Push]) -> int:
     there = clients(adapter, exchange, known)
     identifiers: set[str] = set()
     for push in pushes:
-        texts = [text for client in there for text in exchange.texts(push, client)]
-        assert len(texts) == 1, "every frame goes to one connection of the producer"
-        events = adapter.decoders[LIQUIDATION](texts[0].encode(), received_time_us=NOW_MS * 1000, instruments=known)
+        texts = [text.encode() for client in there for text in exchange.texts(push, client)]
+        assert texts, "every frame goes to the producer"
+        decode = partial(adapter.decoders[LIQUIDATION], received_time_us=NOW_MS * 1000, instruments=known)
+        events = decode(texts[0])
         assert len(events) == len(push.rows)
         for event, row in zip(events, push.rows, strict=True):
             assert_agree(event, row)
-        identifiers |= {event.event_id for event in events}
+        told = {event.event_id for event in events}
+        assert told >= {event.event_id for text in texts[1:] for event in decode(text)}, "the same, told by others"
+        identifiers |= told
     assert len(identifiers) == sum(len(push.rows) for push in pushes), "each row is an event of its own"
     return len(identifiers)
 
@@ -111,3 +118,59 @@ def test_both_read_captured_frames_alike(name: str) -> None:
         pytest.skip(f"no captured frames at {REAL_FRAMES}; set LIQCASCADE_REAL_DATA to the folder that holds them")
     exchange = MAKERS[name]()
     assert assert_pushes_agree(exchange, frames.load(REAL_FRAMES, [exchange])[name]) >= 5
+
+
+def market_events(
+    adapter: ExchangeAdapter, exchange: SimulatedExchange, known: Instruments
+) -> list[OpenInterest | Funding]:
+    """What the producer makes of every call that it repeats, and of its second topics."""
+    marks, events = Marks(), []
+    decode_args: dict[str, Any] = {"received_time_us": NOW_MS * 1000, "instruments": known, "marks": marks}
+    for poll in adapter.polls:
+        span = poll.window_params(NOW_MS - DAY_MS, NOW_MS) if poll.window_params else {}
+        wanted = [row.instrument for row in known.values() if poll.wants(row)] if poll.per_instrument else [""]
+        for instrument in wanted[:3]:
+            query = {name: str(value) for name, value in {**poll.params, **span, **_body(poll.body)}.items()}
+            query |= {poll.per_instrument: instrument} if poll.per_instrument else {}
+            answer = exchange.rest(poll.path, query, NOW_MS)
+            assert answer.status == 200, (poll.path, query)
+            got = poll.decode(json.dumps(answer.body).encode(), **decode_args)
+            assert got or not poll.kinds, (poll.path, query)
+            events += got
+    assert adapter.market_decoder is not None
+    for client in clients(adapter, exchange, known):
+        for push in exchange.market_due(NOW_MS, client.channels):
+            for text in exchange.texts(push, client):
+                events += adapter.market_decoder(text.encode(), **decode_args)
+                nothing = adapter.decoders[LIQUIDATION](
+                    text.encode(), received_time_us=NOW_MS * 1000, instruments=known
+                )
+                assert nothing == []
+    return events
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_both_read_open_interest_and_funding_alike(name: str) -> None:
+    exchange, adapter = MAKERS[name](), ADAPTERS[name]
+    for liquidation in liquidations("flash", seed=7):
+        if liquidation.exchange == name:
+            exchange.take_in(liquidation, NOW_MS)
+    known = listed(adapter, exchange)
+    market, seen = exchange.market, set()
+    for event in market_events(adapter, exchange, known):
+        instrument = exchange.instruments[event.instrument]
+        if isinstance(event, OpenInterest):
+            seen.add("open interest")
+            assert event.open_interest == pytest.approx(market.open_coins(instrument), rel=2e-3)
+            assert event.open_interest_usd == pytest.approx(market.open_usd(instrument), rel=2e-3)
+        else:
+            seen.add("settled" if event.settled else "predicted")
+            assert not instrument.dated
+            assert event.interval_hours == market.interval_hours(instrument)
+            if event.settled:
+                hour_ms = round(event.event_time_ms / HOUR_MS) * HOUR_MS
+                (rate,) = (each.rate for each in market.settled(instrument, hour_ms, hour_ms))
+            else:
+                rate = market.next_funding(instrument, NOW_MS).rate
+            assert event.rate == pytest.approx(float(rate))
+    assert seen == {"open interest", "settled", "predicted"}

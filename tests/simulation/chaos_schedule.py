@@ -1,0 +1,91 @@
+"""What goes wrong when, from a seed; and how the health of a feed must name it. Pure."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Final, NamedTuple
+
+from schemas.records import FeedHealth
+from schemas.words import FeedState
+
+RECOVERY_S: Final = 5.0  # between two faults of one exchange: backoff of at most 3 s, subscribing, first data
+FIRST_S: Final = 8.0  # from the first liquidation on
+RECONNECTED_S_MAX: Final = 8.0  # a connection that is lost is named at once, its gap when it is back
+DRIFT_S_MAX: Final = 5.0  # a body a second is looked at
+STALE_S: Final = 30.0  # of silence of the pulse, until a connection is stale
+NEW_SIDE_WORDS: Final = re.compile(
+    r"SOLD|BOUGHT|LongPosition|ShortPosition|bought|sold|one-way|contracts|'long'|'short'|'ask'|'bid'"
+)
+
+Names = Callable[[FeedHealth], bool]
+
+
+class Planned(NamedTuple):
+    """A fault of one exchange, `at_s` after the play began."""
+
+    at_s: float
+    exchange: str
+    kind: str
+    seconds: float
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How long a fault lasts, when it must have been named after its end, and by which records."""
+
+    seconds: float
+    limit_s: float
+    names: Names
+
+
+def _lost(record: FeedHealth) -> bool:
+    return record.state is FeedState.GAP
+
+
+def _says(pattern: str) -> Names:
+    return lambda record: re.search(pattern, record.detail) is not None
+
+
+def _new_side(record: FeedHealth) -> bool:
+    return record.state is FeedState.DRIFT and NEW_SIDE_WORDS.search(record.detail) is not None
+
+
+def _cut_short(record: FeedHealth) -> bool:
+    return record.state is FeedState.DRIFT and "refused" in record.detail and not NEW_SIDE_WORDS.search(record.detail)
+
+
+KINDS: Final = {
+    "drop": Kind(0.5, RECONNECTED_S_MAX, _lost),
+    "close": Kind(0.5, RECONNECTED_S_MAX, _lost),
+    "cut-24h": Kind(0.5, RECONNECTED_S_MAX, _lost),
+    "backlog": Kind(0.5, RECONNECTED_S_MAX, _lost),
+    "ban": Kind(6.0, RECONNECTED_S_MAX, _lost),
+    "stall": Kind(STALE_S + 6.0, RECONNECTED_S_MAX, lambda record: record.state is FeedState.STALE),
+    "unknown-field": Kind(8.0, DRIFT_S_MAX, _says("novelty")),
+    "half-frame": Kind(6.0, DRIFT_S_MAX, _cut_short),
+    "changed-side": Kind(6.0, DRIFT_S_MAX, _new_side),
+    "duplicate": Kind(6.0, DRIFT_S_MAX, _says("came again")),
+    "reorder": Kind(8.0, DRIFT_S_MAX, _says("out of order")),
+    "clock-skew": Kind(12.0, DRIFT_S_MAX, _says("clock")),
+}
+SKEW_S: Final = 20.0
+
+
+def schedule(seed: int, exchanges: Iterable[str]) -> list[Planned]:
+    """Every fault once at every exchange, in an order of its own; sorted by time."""
+    planned = []
+    for exchange in exchanges:
+        dice = Random(f"{seed}:{exchange}")
+        at_s = FIRST_S + dice.uniform(0, RECOVERY_S)
+        for kind in dice.sample(sorted(KINDS), len(KINDS)):
+            seconds = KINDS[kind].seconds
+            planned.append(Planned(at_s, exchange, kind, seconds, dice.choice((-SKEW_S, SKEW_S))))
+            at_s += seconds + RECOVERY_S
+    return sorted(planned)
+
+
+def length_s(planned: Iterable[Planned]) -> float:
+    """Until the last fault is over and had to be named."""
+    return max(each.at_s + each.seconds + KINDS[each.kind].limit_s for each in planned)
