@@ -4,6 +4,7 @@ A table file is JSON lines: {"exchange","instrument","asset","market","contract_
 `contract_size` says what a quantity of 1 is: coins of `asset` (linear) or USD (`inverse`). For instruments quoted by a
 multiple of the coin it holds the multiplier: 1000PEPEUSDT is asset PEPE with contract_size 1000."""
 
+import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from importlib.resources import files
@@ -33,6 +34,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
 Rule = Callable[[str], Instrument | None]
 _LINES: Final = msgspec.json.Decoder(Instrument)
+_DEPLOYER: Final = re.compile(r"[a-z][a-z0-9]{0,9}")  # too narrow for a colon that would break event ids
 _WRITER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -52,7 +54,7 @@ class Instruments(dict[str, Instrument]):
         self.update((row.instrument, row) for row in known if row.exchange is self.exchange)
 
     def __missing__(self, symbol: str) -> Instrument:
-        instrument = self._rule(symbol) if is_symbol(symbol) else None
+        instrument = self._rule(symbol) if is_instrument(symbol) else None
         if instrument is None:
             raise UnknownInstrument(
                 f"decoding {self.exchange}: {symbol[:SYMBOL_CHARACTERS_MAX]!r} is in no table of instruments, so its "
@@ -66,6 +68,14 @@ class Instruments(dict[str, Instrument]):
 def is_symbol(text: str) -> bool:
     """True when a text can be a symbol: printable, no space, no colon (event ids are joined by it)."""
     return 0 < len(text) <= SYMBOL_CHARACTERS_MAX and text.isprintable() and " " not in text and ":" not in text
+
+
+def is_instrument(text: str) -> bool:
+    """True when a text can name an instrument: a symbol, maybe behind a deployer's name and a colon (xyz:TSLA)."""
+    deployer, colon, coin = text.rpartition(":")
+    if not colon:
+        return is_symbol(text)
+    return _DEPLOYER.fullmatch(deployer) is not None and is_symbol(coin) and len(text) <= SYMBOL_CHARACTERS_MAX
 
 
 def shipped(exchange: Exchange) -> list[Instrument]:
@@ -104,7 +114,7 @@ def parse(data: bytes, name: str) -> list[Instrument]:
 def is_fit(row: Instrument) -> bool:
     """True when symbol, asset and contract size of a row can be used."""
     size = row.contract_size
-    return is_symbol(row.instrument) and is_symbol(row.asset) and size.is_finite() and 0 < size <= CONTRACT_SIZE_MAX
+    return is_instrument(row.instrument) and is_symbol(row.asset) and size.is_finite() and 0 < size <= CONTRACT_SIZE_MAX
 
 
 def to_lines(instruments: Iterable[Instrument]) -> bytes:
