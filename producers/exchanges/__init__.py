@@ -3,7 +3,7 @@
 from typing import Final
 
 from producers.exchange import ExchangeAdapter
-from producers.exchanges import binance, bybit, okx
+from producers.exchanges import binance, bitget, bybit, gate, hyperliquid, okx
 
 ADAPTERS: Final[dict[str, ExchangeAdapter]] = {
     adapter.exchange.value: adapter
@@ -11,5 +11,8 @@ ADAPTERS: Final[dict[str, ExchangeAdapter]] = {
         binance.ADAPTER,
         bybit.ADAPTER,
         okx.ADAPTER,
+        gate.ADAPTER,
+        bitget.ADAPTER,
+        hyperliquid.ADAPTER,
     )
 }
