@@ -9,6 +9,8 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Final, Protocol, TypeVar
 
+import msgspec
+
 from producers.instruments import Instrument, Instruments, Rule
 from producers.marks import Marks
 from schemas.errors import FrameRefused, UnknownInstrument
@@ -71,10 +73,21 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One request to send, and how many acks answer it."""
+    """One request to send, and how many acks answer it. `time_field`: takes the time of sending, s since 1970."""
 
     frame: str
     acks: int
+    time_field: str | None = None
+
+    def at(self, time_s: int) -> str:
+        """The text to send now.
+
+        >>> Subscription('{"time":0,"id":1}', acks=1, time_field="time").at(1_791_400_000)
+        '{"time":1791400000,"id":1}'
+        """
+        if self.time_field is None:
+            return self.frame
+        return msgspec.json.encode(msgspec.json.decode(self.frame) | {self.time_field: time_s}).decode()
 
 
 @dataclass(frozen=True, slots=True)

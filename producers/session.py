@@ -104,7 +104,7 @@ class Session:
         with contextlib.suppress(ConnectionClosed):  # the next connection subscribes to all of them
             for subscription in self._address.subscribe(topics):
                 self._acks_pending += subscription.acks
-                await self._socket.send(subscription.frame)
+                await self._socket.send(subscription.at(int(time.time())))
 
     async def _hold(self, socket: ClientConnection) -> None:
         self._socket = socket

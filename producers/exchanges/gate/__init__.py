@@ -7,7 +7,6 @@ Sources, as of 2026-11-23 (www.gate.com/docs/developers, futures websocket and R
   and without it their sizes are not known.
 - REST: 200 requests in 10 s for each endpoint and IP; X-Gate-RateLimit-Reset-Timestamp says when there is room."""
 
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
@@ -107,13 +106,13 @@ def topics(listed: Iterable[Instrument]) -> list[str]:
 
 
 def subscribe(pulse_contract: str, channels: Sequence[str]) -> list[Subscription]:
-    """A request for each channel: all contracts, but of tickers only the pulse's. They bear the time of this call."""
+    """A request for each channel: all contracts, but of tickers only the pulse's."""
     payloads = {channel: "!all" if channel == liquidations.CHANNEL else pulse_contract for channel in channels}
     requests = [
-        {"time": int(time.time()), "channel": channel, "event": "subscribe", "payload": [payload]}
+        {"time": 0, "channel": channel, "event": "subscribe", "payload": [payload]}
         for channel, payload in payloads.items()
     ]
-    return [Subscription(msgspec.json.encode(request).decode(), acks=1) for request in requests]
+    return [Subscription(msgspec.json.encode(request).decode(), acks=1, time_field="time") for request in requests]
 
 
 def orders_window(from_ms: int, to_ms: int) -> Params:
