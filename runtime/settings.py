@@ -22,6 +22,7 @@ from schemas.topics import PARTITIONS_DEFAULT
 
 FILE_VARIABLE: Final = "LIQCASCADE_SETTINGS"
 FILE_DEFAULT: Final = "liqcascade.toml"
+REGISTRY_VARIABLE: Final = "SCHEMA_REGISTRY_URL"  # the name that other Kafka programs know
 
 
 class Section(BaseModel):
@@ -104,9 +105,9 @@ def load(kind: type[S], **overrides: Any) -> S:
     named = os.environ.get(FILE_VARIABLE)
     if named and not Path(named).is_file():
         raise SettingsError(f"reading settings: {FILE_VARIABLE} names {named}, which is not a file")
-    registry = os.environ.get("SCHEMA_REGISTRY_URL")
+    registry = os.environ.get(REGISTRY_VARIABLE)
     if registry and "LIQCASCADE_KAFKA__SCHEMA_REGISTRY_URL" not in os.environ:
-        os.environ["LIQCASCADE_KAFKA__SCHEMA_REGISTRY_URL"] = registry
+        overrides["kafka"] = {"schema_registry_url": registry} | overrides.get("kafka", {})
     try:
         return kind(**overrides)
     except ValidationError as exc:

@@ -66,5 +66,8 @@ def test_a_secret_is_never_in_the_message(tmp_path: Path) -> None:
 
 def test_the_usual_variable_names_the_schema_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEMA_REGISTRY_URL", "http://127.0.0.1:8081")
-    monkeypatch.delenv("LIQCASCADE_KAFKA__SCHEMA_REGISTRY_URL", raising=False)
+    monkeypatch.setenv("LIQCASCADE_KAFKA__PARTITIONS", "3")
     assert load(StageSettings).kafka.schema_registry_url == "http://127.0.0.1:8081"
+    assert load(StageSettings).kafka.partitions == 3
+    monkeypatch.delenv("SCHEMA_REGISTRY_URL")
+    assert load(StageSettings).kafka.schema_registry_url is None
