@@ -35,7 +35,7 @@ def number(text: str, exchange: str, field: str) -> Decimal:
             value = Decimal(text)
         except InvalidOperation:
             value = Decimal("NaN")
-        if value == 0 or (value.is_finite() and FIGURE_MIN <= abs(value) <= FIGURE_MAX):
+        if value == 0 or (value.is_finite() and FIGURE_MIN <= value.copy_abs() <= FIGURE_MAX):
             return value
     raise refusal(exchange, field, text, f"a decimal number of {FIGURE_MIN:.0e} to {FIGURE_MAX:.0e}")
 
