@@ -1,5 +1,6 @@
 """Real servers for every test that asks: one Kafka, PostgreSQL and Redis a session, each started at its first use."""
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -14,6 +15,8 @@ from pydantic import SecretStr
 from runtime.settings import KafkaSettings
 from stack.embedded import EmbeddedStack, Security
 
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+TIMESCALE_IMAGE = "timescale/timescaledb:2.19.3-pg15"  # as in docker-compose.yml
 KAFKA_USER, KAFKA_PASSWORD = "tester", "not secret: 'quoted', = and spaces"
 
 
@@ -52,9 +55,18 @@ def secure_kafka(embedded_stack: EmbeddedStack) -> KafkaSettings:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(embedded_stack: EmbeddedStack) -> str:
-    """postgresql://… of a running database."""
-    return embedded_stack.postgres.start()
+def postgres_url(embedded_stack: EmbeddedStack) -> Iterator[str]:
+    """postgresql://… of a running database, with TimescaleDB where this machine or its Docker engine has it."""
+    url = embedded_stack.postgres.start()
+    installation = embedded_stack.postgres.installation
+    assert installation is not None
+    if installation.timescale or not (os.environ.get("DOCKER_HOST") or DOCKER_SOCKET.exists()):
+        yield url
+        return
+    from testcontainers.community.postgres import PostgresContainer
+
+    with PostgresContainer(TIMESCALE_IMAGE, driver=None) as container:
+        yield container.get_connection_url()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from stack.cli.commands import register
 from stack.settings import Settings
+from tests.conftest import TIMESCALE_IMAGE
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -63,6 +64,10 @@ def test_urls_name_services(stage: str) -> None:
 def test_versions_are_pinned(service: str) -> None:
     tag = SERVICES[service]["image"].rpartition(":")[2]
     assert re.search(r"\d+\.\d+\.\d+", tag), SERVICES[service]["image"]
+
+
+def test_tests_use_the_same_image_of_the_database() -> None:
+    assert SERVICES["timescaledb"]["image"] == TIMESCALE_IMAGE
 
 
 def test_the_image_has_every_package_and_the_console_reads_the_registry() -> None:
