@@ -82,7 +82,7 @@ class Hyperliquid(SimulatedExchange):
         instrument, number = self.instrument_of(liquidation), next(self._numbers)
         total = self.wire_quantity(liquidation, instrument)
         parts = min(number % FILLS_MAX + 1, int(total / instrument.step))
-        part = total // parts // instrument.step * instrument.step
+        part = total / parts // instrument.step * instrument.step
         sizes = [part] * (parts - 1) + [total - part * (parts - 1)]
         user, liquidator = f"0x{_digest('user', number)[:40]}", LIQUIDATORS[number % len(LIQUIDATORS)]
         is_long = liquidation.side is Side.LONG

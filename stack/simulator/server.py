@@ -35,7 +35,7 @@ from stack.simulator.session import Session
 LOOPBACK: Final = "127.0.0.1"
 SUBSCRIBERS_WAIT_S_MAX: Final = 120.0  # then the play begins without them, and what they miss is withheld
 SHUTDOWN_S_MAX: Final = 2.0
-REORDER_S: Final = 0.4  # frames of so long are turned round
+REORDER_S: Final = 3.5  # frames of so long are turned round
 RECENT_PUSHES_MAX: Final = 20  # that a backlog brings again
 OLD_ROWS: Final = 5  # that a backlog brings for the first time
 OLD_MS, OLD_STEP_MS = 120_000, 60_000  # age of the newest of them, and between two
@@ -146,6 +146,7 @@ class Simulator:
             raise SettingsError(f"exchange: {exchange!r} is unknown; choose one of {', '.join(self.exchanges)}")
         begun = fault(exchange, kind, now_ms=self._clock.now_ms, seconds=seconds, offset_s=offset_s)
         self.faults.add(begun)
+        self.exchanges[exchange].clock_skew_ms = self.faults.skew_ms(exchange, self._clock.now_ms)
         if kind == "backlog":
             self._backlogs.add(exchange)
         if kind == "drop":

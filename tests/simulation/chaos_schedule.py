@@ -67,10 +67,11 @@ KINDS: Final = {
     "half-frame": Kind(6.0, DRIFT_S_MAX, _cut_short),
     "changed-side": Kind(6.0, DRIFT_S_MAX, _new_side),
     "duplicate": Kind(6.0, DRIFT_S_MAX, _says("came again")),
-    "reorder": Kind(8.0, DRIFT_S_MAX, _says("out of order")),
-    "clock-skew": Kind(12.0, DRIFT_S_MAX, _says("clock")),
+    "reorder": Kind(9.0, DRIFT_S_MAX, _says("out of order")),
+    "clock-skew": Kind(36.0, DRIFT_S_MAX, _says("clock")),
 }
 SKEW_S: Final = 20.0
+ALONE_S_MAX: Final = {"clock-skew": 6.0}  # other faults come while it lasts: REST tells the time every 30 s
 
 
 def schedule(seed: int, exchanges: Iterable[str]) -> list[Planned]:
@@ -82,7 +83,7 @@ def schedule(seed: int, exchanges: Iterable[str]) -> list[Planned]:
         for kind in dice.sample(sorted(KINDS), len(KINDS)):
             seconds = KINDS[kind].seconds
             planned.append(Planned(at_s, exchange, kind, seconds, dice.choice((-SKEW_S, SKEW_S))))
-            at_s += seconds + RECOVERY_S
+            at_s += min(seconds, ALONE_S_MAX.get(kind, seconds)) + RECOVERY_S
     return sorted(planned)
 
 
