@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench chaos-producers lock clean
+.PHONY: help setup demo test check bench chaos-producers fuzz-frames lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
