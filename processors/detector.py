@@ -41,6 +41,7 @@ from processors.windows.kernel import (
 )
 from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, rules_of
 from processors.windows.panes import count_due, first_times, take_due
+from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store, pack
 from schemas.codec import Codec
 from schemas.errors import SchemaError
@@ -48,17 +49,24 @@ from schemas.records import (
     CascadeAlert,
     DetectorSnapshot,
     FeedHealth,
+    Funding,
     JournalContext,
     JournalEntry,
+    OpenInterest,
     Record,
 )
-from schemas.topics import ALERTS, FEED_HEALTH, LATE, PROGRESS_KEY, WINDOWS, Topic
+from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LATE, OPEN_INTEREST, PROGRESS_KEY, WINDOWS, Topic
 from schemas.topics import STATE as STATES
-from schemas.words import AlertKind, Exchange, JournalKind
+from schemas.words import AlertKind, Exchange, JournalKind, Market
 
 __all__ = ["Delivered", "Detector", "Output"]
 
 LIQUIDATION_CHANNEL: Final = "liquidation"
+CONTEXT_KINDS: Final[dict[str, type[Record]]] = {
+    FEED_HEALTH.name: FeedHealth,
+    OPEN_INTEREST.name: OpenInterest,
+    FUNDING.name: Funding,
+}
 
 
 class Output(NamedTuple):
@@ -79,7 +87,7 @@ class Detector:
         settings: DetectorSettings,
         *,
         partition: int | None,
-        decode: Callable[[type[FeedHealth], bytes], FeedHealth] | None = None,
+        decode: Callable[[type[Record], bytes], Record] | None = None,
     ) -> None:
         self.settings = settings
         self.partition = partition
@@ -109,6 +117,14 @@ class Detector:
         assets = self._store.assets[: len(self._store.names)]
         return bool((assets["closes_ms"] < NEVER).any() or (assets["level"] > NONE).any())
 
+    def open_interest(self, asset: str) -> dict[tuple[Exchange, Market], InterestFigures]:
+        """Changes of an asset's open interest by exchange and market, as they stand at T."""
+        if asset not in self._store.names:
+            return {}
+        row = self._store.row(asset)
+        now_ms = max(self.log_time_ms, int(self._store.assets["context_ms"][row]))
+        return self._store.sources.interest(row, now_ms)
+
     def state_bytes(self) -> int:
         """Memory of the assets' state."""
         return self._store.nbytes()
@@ -128,7 +144,16 @@ class Detector:
         store, at = self._store, 0
         while True:
             at, why, what = fold_run(
-                packed, at, self._clock, store.assets, store.panes, store.bins, store.sizes, self._rules, self._ends
+                packed,
+                at,
+                self._clock,
+                store.assets,
+                store.panes,
+                store.bins,
+                store.sources.context,
+                store.sizes,
+                self._rules,
+                self._ends,
             )
             if why == RUN_ENDS:
                 break
@@ -157,7 +182,7 @@ class Detector:
         if entry.kind is JournalKind.TICK and entry.append_time_ms is not None:
             self._tick(entry.append_time_ms, entry.sequence, outputs)
         elif entry.kind is JournalKind.CONTEXT and entry.context is not None:
-            self._let_in(entry.context)
+            self._let_in(entry.context, entry.sequence)
         return outputs
 
     def snapshot(self) -> list[DetectorSnapshot]:
@@ -215,7 +240,16 @@ class Detector:
             self._clock_is_due(outputs)
         due = np.zeros(len(store.names), np.int64)
         if not judge_tick(
-            now_ms, sequence, store.assets, len(store.names), store.panes, store.bins, store.sizes, self._rules, due
+            now_ms,
+            sequence,
+            store.assets,
+            len(store.names),
+            store.panes,
+            store.bins,
+            store.sources.context,
+            store.sizes,
+            self._rules,
+            due,
         ):
             return
         judged = store.judged
@@ -226,17 +260,26 @@ class Detector:
                 self._ends[judged] = (now_ms - self.settings.tick_lag_ms) // pane_ms - 1
             self._asset_is_due(row, int(due[row]), outputs)
 
-    def _let_in(self, context: JournalContext) -> None:
-        """The state of an exchange's liquidation channel becomes part of the coverage; other context has no use yet."""
-        if context.topic != FEED_HEALTH.name:
+    def _let_in(self, context: JournalContext, sequence: int) -> None:
+        """Take a record of another topic; what does not decode or fit is counted, the same in every replay."""
+        kind = CONTEXT_KINDS.get(context.topic)
+        if kind is None:
             return
         try:
-            health = self._decode(FeedHealth, context.value)
+            record = self._decode(kind, context.value)
         except SchemaError:
-            self.contexts_refused += 1  # the same in every replay; the coverage keeps what it had
+            self.contexts_refused += 1
             return
-        if health.channel == LIQUIDATION_CHANNEL and health.exchange is not Exchange.UNKNOWN:
-            self._coverage.hear(health.exchange, health.state)
+        if isinstance(record, FeedHealth):
+            if record.channel == LIQUIDATION_CHANNEL and record.exchange is not Exchange.UNKNOWN:
+                self._coverage.hear(record.exchange, record.state)
+            return
+        assert isinstance(record, OpenInterest | Funding)
+        row = self._store.row(record.asset)
+        if self._store.assets["next_sequence"][row] > sequence:
+            return  # its snapshot holds it already
+        if not self._store.sources.hear(row, self._store.assets, record, context.append_time_ms):
+            self.contexts_refused += 1
 
     def _clock_is_due(self, outputs: list[Output]) -> None:
         """T passed the alarm: close windows, let levels fall, say how far the partition is, and set the next alarm."""

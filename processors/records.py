@@ -12,7 +12,7 @@ from processors.metrics.long_share import long_share
 from processors.metrics.metric import NOBODY, ratio
 from processors.metrics.velocity import velocity
 from processors.metrics.volume import volume
-from processors.windows.figures import NO_DATA, Figures, WindowSums
+from processors.windows.figures import DECIMALS, NO_DATA, Figures, WindowSums
 from processors.windows.layout import LONG_AGO, MICRO, NANO, SIDES
 from schemas.records import (
     AssetState,
@@ -27,7 +27,17 @@ from schemas.records import (
 from schemas.words import EXCHANGE_SLOTS, LEVELS, AlertKind, Exchange, Level, Profile, Side, StateKind
 
 EXCHANGES: Final = tuple(Exchange)
-DECIMALS: Final = 6
+CONTEXT_FIELDS: Final = (
+    "open_interest_change_1m_pct",
+    "open_interest_change_5m_pct",
+    "open_interest_change_1h_pct",
+    "open_interest_usd_per_s",
+    "funding_rate_8h",
+    "funding_trend",
+    "funding_max_24h",
+    "funding_velocity_per_h",
+    "funding_acceleration_per_h2",
+)
 SILENT: Final = ExchangeFigures(events_per_s=0.0, notional_usd_per_s=0.0, share=0.0, active=False)
 NO_CONTRIBUTIONS: Final = Contributions(
     velocity=0.0, acceleration=0.0, volume=0.0, correlation=0.0, funding=0.0, open_interest=0.0
@@ -160,6 +170,7 @@ def _common(view: View) -> dict[str, Any]:
         "first_mover": None if figures.mover == NOBODY else EXCHANGES[figures.mover],
         "correlation": None if figures.correlation == NO_DATA else figures.correlation / 1_000_000,
         "correlation_lag_ms": None if figures.lag_ms == LONG_AGO else figures.lag_ms,
+        **dict(zip(CONTEXT_FIELDS, figures.context, strict=True)),
         "flags": view.flags,
         "coverage": view.coverage,
         "confidence": round(view.confidence, DECIMALS),

@@ -63,6 +63,8 @@ class ScoreSettings(Section):
     notional_usd_per_s_warning: float = Field(10e6, gt=0, description="or from here on")
     notional_usd_per_s_critical: float = Field(50e6, gt=0)
     acceleration_events_per_s2_critical: float = Field(20, gt=0)
+    funding_rate_8h_critical: float = Field(0.001, gt=0, description="a fraction; counts when the side pays it")
+    open_interest_drop_pct_critical: float = Field(2, gt=0, description="over 5 min, in coins")
     boost: float = Field(1.25, ge=1, le=10, description="factor from twice the critical acceleration on")
     weights: WeightSettings = WeightSettings()
 

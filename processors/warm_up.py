@@ -6,29 +6,40 @@ from typing import Final
 
 from processors.detector import Delivered, Detector
 from processors.settings import DetectorSettings
-from schemas.records import JournalEntry, Liquidation
+from schemas.codec import Codec
+from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest, Record
+from schemas.topics import FUNDING, OPEN_INTEREST, Topic
 from schemas.words import Completeness, Exchange, JournalKind, Market, PriceKind, Side
 
 EVENTS: Final = 60  # enough for an alert and for a correlation of two exchanges
 SPAN_MS: Final = 1_500
 HOUR_MS: Final = 3_600_000
+ASSET: Final = "WARM-UP"
 
 
 def warm_up(settings: DetectorSettings) -> None:
     """Run every compiled function once, on a detector of its own."""
     detector = Detector(settings, partition=None)
     detector.fold([Delivered(i, HOUR_MS + i * SPAN_MS // EVENTS, _liquidation(i)) for i in range(EVENTS)])
-    for sequence, time_ms in enumerate((HOUR_MS + SPAN_MS + 100, 2 * HOUR_MS)):
+    entries: list[JournalContext | int] = [
+        _context(OPEN_INTEREST, _open_interest()),
+        _context(FUNDING, _funding()),
+        HOUR_MS + SPAN_MS + 100,
+        2 * HOUR_MS,
+    ]
+    for sequence, entry in enumerate(entries):
         detector.apply(
             JournalEntry(
                 partition=0,
                 epoch=0,
                 sequence=sequence,
                 after_offset=EVENTS - 1,
-                kind=JournalKind.TICK,
-                append_time_ms=time_ms,
+                kind=JournalKind.TICK if isinstance(entry, int) else JournalKind.CONTEXT,
+                append_time_ms=entry if isinstance(entry, int) else None,
+                context=None if isinstance(entry, int) else entry,
             )
         )
+    detector.open_interest(ASSET)
 
 
 def _liquidation(number: int) -> Liquidation:
@@ -36,8 +47,8 @@ def _liquidation(number: int) -> Liquidation:
     return Liquidation(
         event_id=str(number),
         exchange=tuple(Exchange)[1 + number % 2],
-        asset="WARM-UP",
-        instrument="WARM-UP",
+        asset=ASSET,
+        instrument=ASSET,
         market=Market.USDT,
         side=Side.LONG,
         price=1.0,
@@ -47,4 +58,40 @@ def _liquidation(number: int) -> Liquidation:
         completeness=Completeness.ALL,
         event_time_ms=time_ms,
         received_time_us=time_ms * 1_000,
+    )
+
+
+def _context(topic: Topic, record: Record) -> JournalContext:
+    return JournalContext(
+        topic=topic.name, partition=0, offset=0, append_time_ms=HOUR_MS, key=b"", value=Codec().encode(topic, record)
+    )
+
+
+def _open_interest() -> OpenInterest:
+    return OpenInterest(
+        event_id="",
+        exchange=Exchange.BYBIT,
+        asset=ASSET,
+        instrument=ASSET,
+        market=Market.USDT,
+        open_interest=1.0,
+        open_interest_usd=1.0,
+        event_time_ms=HOUR_MS,
+        received_time_us=0,
+    )
+
+
+def _funding() -> Funding:
+    return Funding(
+        event_id="",
+        exchange=Exchange.BYBIT,
+        asset=ASSET,
+        instrument=ASSET,
+        market=Market.USDT,
+        rate=0.0001,
+        interval_hours=8.0,
+        rate_8h=0.0001,
+        settled=False,
+        event_time_ms=HOUR_MS,
+        received_time_us=0,
     )

@@ -12,17 +12,27 @@ Terms = tuple[int, int, int, int, int, int]
 
 
 @jit
-def terms_nano(events: int, before: int, micro_usd: int, correlation: float, rule: Row) -> Terms:
+def terms_nano(
+    events: int, before: int, micro_usd: int, balance: int, correlation: float, funding: float, change_pct: float,
+    rule: Row,
+) -> Terms:  # fmt: skip
     """Velocity, acceleration, volume, correlation, funding and open interest, in billionths of probability.
 
-    `events`, `before`: in the judged window and in the one before it; `micro_usd` in the judged one. `correlation` 0 to
-    1, NaN without data. Funding and open interest have no data here and count 0. `rule`: a RULES row."""
+    `events`, `before`: in the judged window and in the one before it; of the judged one `micro_usd` of both sides and
+    `balance`, longs - shorts. `correlation` 0 to 1; `funding` as a fraction per 8 h, counts when the side that is being
+    liquidated pays it; `change_pct` of open interest in coins over 5 min, counts when it falls. Each of the three NaN
+    without data. `rule`: a RULES row."""
     velocity = rule.weight_velocity * min(1.0, events / rule.full_events)
     acceleration = rule.weight_acceleration * min(1.0, max(0, events - before) / rule.full_rise)
     volume = rule.weight_volume * min(1.0, micro_usd / rule.full_micro_usd)
     context = min(1.0, max(events / rule.warning_events, micro_usd / rule.warning_micro_usd))
     correlated = 0.0 if math.isnan(correlation) else rule.weight_correlation * context * correlation
-    return round(velocity), round(acceleration), round(volume), round(correlated), 0, 0
+    paid, fallen = 0.0, 0.0
+    if (funding > 0 and balance > 0) or (funding < 0 and balance < 0):
+        paid = rule.weight_funding * context * min(1.0, abs(funding) / rule.full_rate_8h)
+    if change_pct < 0:
+        fallen = rule.weight_open_interest * context * min(1.0, -change_pct / rule.full_drop_pct)
+    return round(velocity), round(acceleration), round(volume), round(correlated), round(paid), round(fallen)
 
 
 @jit

@@ -11,6 +11,7 @@ from processors.metrics.correlation_lag import lag_bins
 from processors.metrics.first_mover import first_slot
 from processors.metrics.leading_exchange import leading_slot
 from processors.metrics.metric import NOBODY
+from processors.windows.context import CHANGE_5M, RATE, Context, refresh_context
 from processors.windows.kernel import refresh_correlation
 from processors.windows.layout import CELLS, LONG_AGO, SIDES, Array, Row
 from processors.windows.panes import TEN, Panes, binned, window_cells, window_sum
@@ -25,6 +26,7 @@ MICRO_USD: Final = EVENTS + EXCHANGES_MAX
 WINDOWS: Final = MICRO_USD + EXCHANGES_MAX
 WINDOW: Final = 5  # numbers a window
 NO_DATA: Final = -1
+DECIMALS: Final = 6
 
 
 class WindowSums(NamedTuple):
@@ -49,6 +51,7 @@ class Figures(NamedTuple):
     probability_nano: int
     rank: int
     boosted: bool
+    context: list[float | None]  # as `processors.windows.context` names them
     leader: int  # slot or NOBODY
     flags: int  # bit s: the flag of size s stands
     mover: int  # slot or NOBODY
@@ -67,6 +70,7 @@ def measure(
     assets: Array,
     panes: Panes,
     bins: Array,
+    context: Context,
     sizes: Array,
     rules: Array,
     ends: Array,
@@ -78,6 +82,7 @@ def measure(
     T - tick_lag_ms; it is replaced by what was taken."""
     asset, rule = assets[a], rules[0]
     refresh_correlation(asset, bins[a], now_ms, rule)
+    refresh_context(a, now_ms, asset, context)
     cells = np.zeros((2, CELLS), np.int64)
     numbers[:] = 0
     for s in range(sizes.shape[0]):
@@ -101,7 +106,7 @@ def measure(
         if window[0] >= size.flag_events or now_ms - asset.flagged_ms[s] < rule.hold_ms:
             numbers[FLAGS] |= 1 << s
         if s == rule.judged:
-            _score(window, asset.correlation, rule, numbers)
+            _score(window, asset, rule, numbers)
     numbers[LEADER] = leading_slot(numbers[MICRO_USD:WINDOWS], numbers[EVENTS:MICRO_USD])
     _refresh_lag(asset, bins[a], now_ms, numbers[LEADER], rule)
     numbers[MOVER] = first_slot(asset.first_ms) if asset.peak > NONE else NOBODY
@@ -112,8 +117,10 @@ def measure(
 
 
 @jit
-def _score(window: Array, correlation: float, rule: Row, numbers: Array) -> None:
-    terms = terms_nano(window[0], window[1], window[2], correlation, rule)
+def _score(window: Array, asset: Row, rule: Row, numbers: Array) -> None:
+    balance = 2 * window[4] - window[2]
+    funding, change_pct = asset.context[RATE], asset.context[CHANGE_5M]
+    terms = terms_nano(window[0], window[1], window[2], balance, asset.correlation, funding, change_pct, rule)
     boost = boosted(window[0], window[1], rule)
     for i, term in enumerate(terms):
         numbers[TERMS + i] = term
@@ -137,7 +144,7 @@ def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -
 def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rules: Array) -> Figures:
     """Figures of an asset at T = `now_ms`; `ends` as in `measure`."""
     buffer = np.empty(WINDOWS + len(store.sizes) * WINDOW, np.int64)
-    measure(row, now_ms, store.assets, store.panes, store.bins, store.sizes, rules, ends, buffer)
+    measure(row, now_ms, store.assets, store.panes, store.bins, store.sources.context, store.sizes, rules, ends, buffer)
     numbers: list[int] = buffer.tolist()
     windows = [
         WindowSums(size_ms, *numbers[place : place + WINDOW])
@@ -153,5 +160,6 @@ def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rules: Array
         numbers[PROBABILITY],
         numbers[RANK],
         bool(numbers[BOOSTED]),
+        [None if value != value else round(value, DECIMALS) for value in store.assets["context"][row].tolist()],
         *numbers[LEADER:EVENTS],
     )

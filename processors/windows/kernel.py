@@ -11,6 +11,7 @@ from processors.cascade.level import NONE, level_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import jit
 from processors.metrics.correlation import mean_pearson
+from processors.windows.context import CHANGE_5M, RATE, Context, refresh_context
 from processors.windows.layout import LONG_AGO, NEVER, SIDES, Array, Row
 from processors.windows.panes import TEN, Panes, add, add_bin, binned, highest_count, place_of, window_sum
 
@@ -20,8 +21,8 @@ RAISE, UPDATE, STATE = 1, 2, 4  # what an asset is due for, as bits
 
 @jit
 def fold_run(
-    run: Array, start: int, clock: Array, assets: Array, panes: Panes, bins: Array, sizes: Array, rules: Array,
-    ends: Array,
+    run: Array, start: int, clock: Array, assets: Array, panes: Panes, bins: Array, context: Context, sizes: Array,
+    rules: Array, ends: Array,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Fold records from `start` on until one makes something due: (index, why, what).
 
@@ -41,6 +42,7 @@ def fold_run(
             return i, EVENT_IS_LATE, 0
         asset = assets[event.asset]
         refresh_correlation(asset, bins[event.asset], time.now_ms, rule)
+        refresh_context(event.asset, time.now_ms, asset, context)
         event_ms = min(event.event_ms, time.now_ms)
         place(event, event_ms, time, asset, panes, bins, sizes, rule)
         rank = judge_event(event.asset, event_ms, time.now_ms, asset, panes, sizes, rule, ends)
@@ -103,13 +105,14 @@ def highest_level(a: int, pane: int, asset: Row, panes: Panes, size: Row, head: 
     """Highest level of the windows that hold `pane` and are there, and that window: of equal levels the more probable,
     of equal ones the newest."""
     best_rank, best_nano, best_end = NONE, -1, pane
-    counts, micro = panes.events[a], panes.micro_usd[a]
+    counts, micro, sides = panes.events[a], panes.micro_usd[a], panes.balance[a]
     events = window_sum(counts, size, head, pane)
     before = window_sum(counts, size, head, pane - TEN)
     micro_usd = window_sum(micro, size, head, pane)
+    balance = window_sum(sides, size, head, pane)
     last = min(pane + TEN - 1, head)
     for end in range(pane, last + 1):
-        rank, nano = judge(events, before, micro_usd, asset.correlation, rule)
+        rank, nano = judge(events, before, micro_usd, balance, asset, rule)
         if rank > best_rank or (rank == best_rank and nano >= best_nano):
             best_rank, best_nano, best_end = rank, nano, end
         if end < last:
@@ -117,13 +120,15 @@ def highest_level(a: int, pane: int, asset: Row, panes: Panes, size: Row, head: 
             events += counts[joins] - counts[leaves]
             before += counts[leaves] - counts[place_of(size, end - 2 * TEN + 1)]
             micro_usd += micro[joins] - micro[leaves]
+            balance += sides[joins] - sides[leaves]
     return best_rank, best_end
 
 
 @jit
-def judge(events: int, before: int, micro_usd: int, correlation: float, rule: Row) -> tuple[int, int]:
+def judge(events: int, before: int, micro_usd: int, balance: int, asset: Row, rule: Row) -> tuple[int, int]:
     """Rank and probability in billionths of a window of the judged size."""
-    terms = terms_nano(events, before, micro_usd, correlation, rule)
+    funding, change_pct = asset.context[RATE], asset.context[CHANGE_5M]
+    terms = terms_nano(events, before, micro_usd, balance, asset.correlation, funding, change_pct, rule)
     nano = probability_nano(terms, boosted(events, before, rule), rule)
     return level_rank(nano, events, before, rule), nano
 
@@ -163,8 +168,8 @@ def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None
 
 @jit
 def judge_tick(
-    now_ms: int, sequence: int, assets: Array, count: int, panes: Panes, bins: Array, sizes: Array, rules: Array,
-    due_of: Array,
+    now_ms: int, sequence: int, assets: Array, count: int, panes: Panes, bins: Array, context: Context, sizes: Array,
+    rules: Array, due_of: Array,
 ) -> int:  # fmt: skip
     """Judge the window that ends at T - tick_lag_ms in every asset that is not quiet; returns how many are due.
 
@@ -182,11 +187,13 @@ def judge_tick(
         rank = NONE
         if end - TEN < asset.heads[judged]:
             refresh_correlation(asset, bins[a], now_ms, rule)
+            refresh_context(a, now_ms, asset, context)
             head = asset.heads[judged]
             events = window_sum(panes.events[a], size, head, end)
             before = window_sum(panes.events[a], size, head, end - TEN)
             micro_usd = window_sum(panes.micro_usd[a], size, head, end)
-            rank, _ = judge(events, before, micro_usd, asset.correlation, rule)
+            balance = window_sum(panes.balance[a], size, head, end)
+            rank, _ = judge(events, before, micro_usd, balance, asset, rule)
             justify(asset, rank, now_ms)
         asset.dirty = True
         due_of[a] = due(asset, rank, now_ms, rule)

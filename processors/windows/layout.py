@@ -22,6 +22,8 @@ NANO: Final = 1_000_000_000  # probability 1
 LONG_AGO: Final = -(1 << 60)
 NEVER: Final = 1 << 60
 
+CONTEXT_FIGURES: Final = 9
+
 SIZE: Final = np.dtype(
     [
         ("size_ms", np.int64),
@@ -55,6 +57,8 @@ RULES: Final = np.dtype(
         ("weight_correlation", np.float64),
         ("weight_funding", np.float64),
         ("weight_open_interest", np.float64),
+        ("full_rate_8h", np.float64),  # funding as a fraction
+        ("full_drop_pct", np.float64),  # of open interest over 5 min
         # levels: justified above these, by rank
         ("level_nano", np.int64, (len(LEVELS),)),
         ("level_events", np.int64, (len(LEVELS),)),
@@ -107,6 +111,10 @@ def asset_type(sizes: int) -> np.dtype[Any]:
             ("lag_ms", np.int64),  # LONG_AGO: no data
             ("lag_s", np.int64),
             ("lag_leader", np.int64),
+            ("context", np.float64, (CONTEXT_FIGURES,)),  # as `context` names them; NaN: no data
+            ("context_step", np.int64),  # step of 10 s that they stand for
+            ("context_ms", np.int64),  # newest append time of what was let in
+            ("totals_head", np.int64),  # newest step of 5 min
             ("level", np.int64),  # in force
             ("peak", np.int64),
             ("justified_ms", np.int64, (len(LEVELS),)),  # T at which a rank was last justified
@@ -130,8 +138,9 @@ def new_assets(count: int, sizes: int) -> Array:
     rows = np.zeros(count, asset_type(sizes))
     for name in ("heads", "flagged_ms", "newest_ms", "bin_head", "correlation_s", "lag_ms", "lag_s", "justified_ms"):
         rows[name] = LONG_AGO
-    for name in ("alert_ms", "state_ms", "episode_ms", "episode_from_ms"):
+    for name in ("alert_ms", "state_ms", "episode_ms", "episode_from_ms", "context_step", "context_ms", "totals_head"):
         rows[name] = LONG_AGO
+    rows["context"] = np.nan
     rows["closes_ms"] = rows["first_ms"] = NEVER
     rows["correlation"] = np.nan
     rows["level"] = rows["peak"] = 1  # NONE
@@ -177,6 +186,8 @@ def rules_of(settings: DetectorSettings) -> Array:
         "warning_micro_usd": float(_exact(score.notional_usd_per_s_warning) * size_s * MICRO),
         "boost_rise": ceil(2 * full_rise),
         "boost": score.boost,
+        "full_rate_8h": score.funding_rate_8h_critical,
+        "full_drop_pct": score.open_interest_drop_pct_critical,
         "critical_rise": floor(critical_rise),
         "span_ms": correlation.span_ms,
         "bin_ms": correlation.bin_ms,

@@ -19,6 +19,7 @@ class Panes(NamedTuple):
 
     events: Array  # int64 [asset, pane]: all cells together
     micro_usd: Array  # int64 [asset, pane]
+    balance: Array  # int64 [asset, pane]: micro-USD of longs - of shorts
     cell_events: Array  # int32 [asset, pane, cell]
     cell_micro_usd: Array  # int64 [asset, pane, cell]
 
@@ -26,6 +27,7 @@ class Panes(NamedTuple):
 def new_panes(assets: int, panes: int) -> Panes:
     """Empty rings."""
     return Panes(
+        np.zeros((assets, panes), np.int64),
         np.zeros((assets, panes), np.int64),
         np.zeros((assets, panes), np.int64),
         np.zeros((assets, panes, CELLS), np.int32),
@@ -43,11 +45,13 @@ def add(panes: Panes, asset: int, size: Row, head: int, pane: int, cell: int, mi
             if panes.events[asset, slot]:
                 panes.events[asset, slot] = 0
                 panes.micro_usd[asset, slot] = 0
+                panes.balance[asset, slot] = 0
                 panes.cell_events[asset, slot] = 0
                 panes.cell_micro_usd[asset, slot] = 0
     slot = size.base + pane % kept
     panes.events[asset, slot] += 1
     panes.micro_usd[asset, slot] += micro_usd
+    panes.balance[asset, slot] += -micro_usd if cell % SIDES else micro_usd
     panes.cell_events[asset, slot, cell] += 1
     panes.cell_micro_usd[asset, slot, cell] += micro_usd
 

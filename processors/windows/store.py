@@ -9,6 +9,7 @@ import numpy as np
 from processors.settings import DetectorSettings, panes_kept
 from processors.windows.layout import EVENT, MICRO, Array, Row, bins_kept, new_assets, sizes_of
 from processors.windows.panes import Panes, new_panes
+from processors.windows.sources import Sources
 from schemas.errors import RecordRefused
 from schemas.records import Liquidation
 from schemas.words import EXCHANGE_SLOTS, EXCHANGES_MAX, Completeness, Side
@@ -41,6 +42,7 @@ class Store:
         self.assets: Array = new_assets(0, len(self.sizes))
         self.panes: Panes = new_panes(0, self._panes_kept)
         self.bins: Array = self._new_bins(0)
+        self.sources = Sources()
         self._grow(ASSETS_FIRST)
 
     def row(self, asset: str) -> int:
@@ -60,7 +62,8 @@ class Store:
     def nbytes(self) -> int:
         """Bytes of the rows in use."""
         arrays = (self.assets, self.bins, *self.panes)
-        return sum(array[: len(self.names)].nbytes for array in arrays)
+        count = len(self.names)
+        return sum(array[:count].nbytes for array in arrays) + self.sources.nbytes(count)
 
     def _grow(self, rows: int) -> None:
         kept = len(self.assets)
@@ -69,6 +72,7 @@ class Store:
         for new, old in zip((assets, bins, *panes), (self.assets, self.bins, *self.panes), strict=True):
             new[:kept] = old
         self.assets, self.bins, self.panes = assets, bins, panes
+        self.sources.grow(rows)
 
     def _new_bins(self, rows: int) -> Array:
         return np.zeros((rows, self._bins_kept, EXCHANGES_MAX), np.int32)

@@ -3,15 +3,19 @@
 import random
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from processors.detector import Delivered, Detector, Output
 from processors.settings import DetectorSettings
-from schemas.codec import to_json
-from schemas.records import JournalEntry, Liquidation
+from schemas.codec import Codec, to_json
+from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest
+from schemas.topics import FUNDING, OPEN_INTEREST
 from schemas.words import Completeness, Exchange, JournalKind, Market, PriceKind, Side
 
 START_MS = 1_760_000_000_000
 EXCHANGES = tuple(Exchange)[1:]
 TICK_MS = 200
+CODEC = Codec()
 Entry = Delivered | JournalEntry
 
 
@@ -60,6 +64,118 @@ def tick(sequence: int, time_ms: int, *, after_offset: int = -1, epoch: int = 1)
         kind=JournalKind.TICK,
         append_time_ms=START_MS + time_ms,
     )
+
+
+def open_interest(
+    *,
+    asset: str = "BTC",
+    exchange: Exchange = Exchange.BYBIT,
+    instrument: str = "BTCUSDT",
+    coins: float | None = 100.0,
+    usd: float | None = 10_000.0,
+    market: Market = Market.USDT,
+) -> OpenInterest:
+    """Open interest of one contract."""
+    return OpenInterest(
+        event_id="",
+        exchange=exchange,
+        asset=asset,
+        instrument=instrument,
+        market=market,
+        open_interest=coins,
+        open_interest_usd=usd,
+        event_time_ms=START_MS,
+        received_time_us=0,
+    )
+
+
+def funding(
+    event_time_ms: int,
+    rate_8h: float,
+    *,
+    asset: str = "BTC",
+    exchange: Exchange = Exchange.BYBIT,
+    instrument: str = "BTCUSDT",
+    interval_hours: float = 8.0,
+    settled: bool = False,
+) -> Funding:
+    """Funding of one contract; time from START_MS."""
+    return Funding(
+        event_id="",
+        exchange=exchange,
+        asset=asset,
+        instrument=instrument,
+        market=Market.USDT,
+        rate=rate_8h * interval_hours / 8,
+        interval_hours=interval_hours,
+        rate_8h=rate_8h,
+        settled=settled,
+        event_time_ms=START_MS + event_time_ms,
+        received_time_us=0,
+    )
+
+
+def context(
+    sequence: int, append_time_ms: int, record: OpenInterest | Funding, *, after_offset: int = -1
+) -> JournalEntry:
+    """A record of another topic as it is let in; time from START_MS."""
+    topic = OPEN_INTEREST if isinstance(record, OpenInterest) else FUNDING
+    return JournalEntry(
+        partition=0,
+        epoch=1,
+        sequence=sequence,
+        after_offset=after_offset,
+        kind=JournalKind.CONTEXT,
+        context=JournalContext(
+            topic=topic.name,
+            partition=0,
+            offset=sequence,
+            append_time_ms=START_MS + append_time_ms,
+            key=record.asset.encode(),
+            value=CODEC.encode(topic, record),
+        ),
+    )
+
+
+def with_context(log: Iterable[Entry], seed: int, *, assets: Sequence[str], every_ms: int = 4_000) -> list[Entry]:
+    """The log with open interest and funding of several contracts let in between, and its entries numbered anew."""
+    rng = random.Random(seed)
+    merged: list[Entry] = []
+    told_ms = sequence = 0
+    coins = {asset: 1_000.0 for asset in assets}
+    for entry in log:
+        time_ms = entry.append_time_ms
+        assert time_ms is not None
+        offset = entry.offset - 1 if isinstance(entry, Delivered) else entry.after_offset
+        while told_ms <= time_ms - START_MS and len(merged) < 20_000:
+            told_ms += rng.choice((0, every_ms // 4, every_ms, every_ms, 3 * every_ms))
+            told_ms = max(told_ms, time_ms - START_MS - 400_000)
+            asset, exchange = rng.choice(assets), rng.choice(EXCHANGES[:2])
+            instrument = rng.choice(("A", "B"))
+            coins[asset] *= rng.choice((0.99, 0.995, 1.002))
+            record: OpenInterest | Funding = open_interest(
+                asset=asset,
+                exchange=exchange,
+                instrument=instrument,
+                coins=rng.choice((coins[asset], coins[asset], None)),
+                usd=round(coins[asset] * rng.uniform(90, 110), 2),
+            )
+            if rng.random() < 0.4:
+                record = funding(
+                    told_ms - rng.choice((0, 0, 7_000_000)),
+                    rng.choice((-1, 1, 1, 2)) * rng.random() / 800,
+                    asset=asset,
+                    exchange=exchange,
+                    instrument=instrument,
+                    interval_hours=rng.choice((0.05, 1.0, 8.0)),
+                )
+            merged.append(context(sequence, told_ms + rng.choice((0, -15_000)), record, after_offset=offset))
+            sequence += 1
+        if isinstance(entry, JournalEntry):
+            entry = msgspec.structs.replace(entry, sequence=sequence)
+            sequence += 1
+        merged.append(entry)
+    return merged
 
 
 def new_detector(settings: DetectorSettings | None = None) -> Detector:

@@ -4,6 +4,7 @@ It keeps every event and counts again whatever is asked. Slow, and only for test
 
 import math
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,8 +13,9 @@ from typing import Any
 
 from processors.detector import Delivered, Output
 from processors.settings import DetectorSettings
-from schemas.records import AssetState, CascadeAlert, Liquidation, WindowAggregate
+from schemas.records import AssetState, CascadeAlert, Funding, Liquidation, OpenInterest, WindowAggregate
 from schemas.words import EXCHANGE_SLOTS, LEVEL_RANKS, LEVELS, Exchange, Side
+from tests.processors.reference_context import AssetContext
 
 NONE, WATCH, ALERT, CRITICAL, EXTREME = range(1, 6)
 EXCHANGES = tuple(Exchange)
@@ -55,6 +57,7 @@ class Reference:
         self.now = 0
         self.progress_s = -1
         self.assets: dict[str, Asset] = {}
+        self.context: defaultdict[str, AssetContext] = defaultdict(AssetContext)
         self.out: list[Published] = []
 
     def fold(self, delivered: Delivered) -> list[Published]:
@@ -81,10 +84,14 @@ class Reference:
             if asset.quiet and asset.level == NONE:
                 continue
             self._correlate(asset)
-            rank, _ = self._rank(asset, end)
+            rank, _ = self._rank(name, asset, end)
             asset.justified.append((self.now, rank))
             self._publish(name, asset, rank, {self.judged: end} if rank > asset.level else {})
         return self.out
+
+    def let_in(self, append_ms: int, record: OpenInterest | Funding) -> list[Published]:
+        self.context[record.asset].hear(append_ms, record)
+        return []
 
     def _event(self, name: str, asset: Asset, event: Liquidation, lag: int) -> None:
         time = self.now - lag
@@ -108,7 +115,7 @@ class Reference:
             if max(counts)[0] >= size.flag_events:
                 asset.flagged[index] = self.now
             if index == self.judged:
-                rank, _, ends[index] = max((*self._rank(asset, end), end) for end in candidates)
+                rank, _, ends[index] = max((*self._rank(name, asset, end), end) for end in candidates)
             else:
                 ends[index] = max(counts)[1]
         asset.justified.append((self.now, rank))
@@ -118,7 +125,7 @@ class Reference:
     def _publish(self, name: str, asset: Asset, rank: int, ends: dict[int, int]) -> None:
         figures = None
         if rank > asset.level:
-            figures = self._figures(asset, ends)
+            figures = self._figures(name, asset, ends)
             before = asset.level
             if before == NONE:
                 asset.episode_ms, asset.sequence, asset.peak = self.now, 0, NONE
@@ -135,10 +142,10 @@ class Reference:
             asset.level, asset.peak = rank, max(asset.peak, rank)
             self._alert(name, asset, "RAISED", before, figures)
         elif asset.level > NONE and asset.fresh and self.now - asset.alert_ms >= self.s.update_interval_ms:
-            figures = self._figures(asset, ends)
+            figures = self._figures(name, asset, ends)
             self._alert(name, asset, "UPDATED", asset.level, figures)
         if not asset.quiet and self.now - asset.state_ms >= self.s.state_interval_ms:
-            figures = figures or self._figures(asset, ends)
+            figures = figures or self._figures(name, asset, ends)
             asset.state_ms = self.now
             asset.quiet = figures["windows"][self.judged]["events"] == 0 and asset.level == NONE
             self.out.append(("signals.state", "", self._record(name, asset, asset.level, figures)))
@@ -180,7 +187,7 @@ class Reference:
             if rank < asset.level:
                 before, asset.level = asset.level, rank
                 kind = "ENDED" if rank == NONE else "LOWERED"
-                self._alert(name, asset, kind, before, self._figures(asset, {}))
+                self._alert(name, asset, kind, before, self._figures(name, asset, {}))
                 if rank == NONE:
                     asset.peak, asset.episode_rows = NONE, []
         if self.now // 1_000 > self.progress_s:
@@ -212,7 +219,7 @@ class Reference:
         first = bisect_left(rows, ((end - 9) * pane,))
         return rows[first : bisect_left(rows, ((end + 1) * pane,))]
 
-    def _score(self, asset: Asset, rows: list[Row], before: list[Row]) -> tuple[list[Fraction], bool]:
+    def _score(self, name: str, asset: Asset, rows: list[Row], before: list[Row]) -> tuple[list[Fraction], bool]:
         score, weights = self.s.score, self.s.score.weights
         size_s = Fraction(self.s.judged_size_ms, 1_000)
         velocity, usd = len(rows) / size_s, sum(row[3] for row in rows) / size_s / 10**6
@@ -227,11 +234,24 @@ class Reference:
             Fraction(repr(weights.acceleration)) * min(Fraction(1), max(Fraction(0), acceleration) / critical),
             Fraction(repr(weights.volume)) * min(Fraction(1), usd / Fraction(score.notional_usd_per_s_critical)),
             Fraction(repr(weights.correlation)) * context * Fraction(asset.correlation or 0.0),
+            *self._context_terms(name, rows, context),
         ], acceleration >= 2 * critical
 
-    def _rank(self, asset: Asset, end: int) -> tuple[int, Fraction]:
+    def _context_terms(self, name: str, rows: list[Row], g: Fraction) -> tuple[Fraction, Fraction]:
+        score, weights = self.s.score, self.s.score.weights
+        context = self.context[name].figures(self.now)
+        rate, change = context["funding_rate_8h"] or 0, context["open_interest_change_5m_pct"] or 0
+        longs = sum(row[3] if row[2] == 0 else -row[3] for row in rows)
+        paid = abs(Fraction(rate)) / Fraction(repr(score.funding_rate_8h_critical)) if rate * longs > 0 else Fraction(0)
+        fallen = max(Fraction(0), -Fraction(change)) / Fraction(score.open_interest_drop_pct_critical)
+        return (
+            Fraction(repr(weights.funding)) * g * min(Fraction(1), paid),
+            Fraction(repr(weights.open_interest)) * g * min(Fraction(1), fallen),
+        )
+
+    def _rank(self, name: str, asset: Asset, end: int) -> tuple[int, Fraction]:
         rows, before = self._window(asset, self.judged, end), self._window(asset, self.judged, end - 10)
-        terms, boost = self._score(asset, rows, before)
+        terms, boost = self._score(name, asset, rows, before)
         p = min(Fraction(1), sum(terms, Fraction(0)) * (Fraction(self.s.score.boost) if boost else 1))
         p = Fraction(round(p * 10**9), 10**9)
         size_s, levels = Fraction(self.s.judged_size_ms, 1_000), self.s.levels
@@ -245,7 +265,7 @@ class Reference:
             return ALERT, p
         return (WATCH if p > Fraction("0.3") or velocity > levels.watch_events_per_s else NONE), p
 
-    def _figures(self, asset: Asset, ends: dict[int, int]) -> dict[str, Any]:
+    def _figures(self, name: str, asset: Asset, ends: dict[int, int]) -> dict[str, Any]:
         self._correlate(asset)
         windows: list[dict[str, Any]] = []
         flags = []
@@ -275,8 +295,8 @@ class Reference:
             if len(rows) >= size.flag_events or held:
                 flags.append(size.flag)
         rows, before = (self._window(asset, self.judged, judged_end - back) for back in (0, 10))
-        terms, boost = self._score(asset, rows, before)
-        rank, p = self._rank(asset, judged_end)
+        terms, boost = self._score(name, asset, rows, before)
+        rank, p = self._rank(name, asset, judged_end)
         by_slot = {slot: [row for row in rows if row[1] == slot] for slot in {row[1] for row in rows}}
         leader = max(by_slot, key=lambda slot: (_usd(by_slot[slot]), len(by_slot[slot]), -slot), default=None)
         share = windows[self.judged]["long_share"]
@@ -287,7 +307,8 @@ class Reference:
             "absolute_level": LEVELS[rank],
             "probability": p,
             "boost": self.s.score.boost if boost else 1.0,
-            "contributions": [*terms, Fraction(0), Fraction(0)],
+            "contributions": terms,
+            **self.context[name].figures(self.now),
             "flags": tuple(flags),
             "leading_exchange": None if leader is None else EXCHANGES[leader],
             "side": side,

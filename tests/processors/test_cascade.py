@@ -46,7 +46,7 @@ def states(outputs: list[Output]) -> list[AssetState]:
 def test_terms_are_shares_of_full_marks(
     events: int, before: int, micro_usd: int, correlation: float, terms: tuple[float, ...]
 ) -> None:
-    given_terms = terms_nano(events, before, micro_usd, correlation, RULE)
+    given_terms = terms_nano(events, before, micro_usd, 0, correlation, NO_DATA, NO_DATA, RULE)
     assert given_terms == (*(round(term * 1e9) for term in terms), 0, 0)
 
 
@@ -233,7 +233,7 @@ def test_coverage_names_every_exchange_that_is_known() -> None:
     detector.apply(health(2, Exchange.BYBIT, FeedState.DOWN, channel="funding"))
     detector.apply(health(3, Exchange.BYBIT, FeedState.DOWN, topic="market.funding"))
     detector.apply(health(4, Exchange.BYBIT, FeedState.DOWN, value=b"nonsense"))
-    assert (detector.next_sequence, detector.contexts_refused) == (5, 1)
+    assert (detector.next_sequence, detector.contexts_refused) == (5, 2)
     (state,) = states(detector.fold([at(0, 0, liquidation(0, completeness=Completeness.ALL))]))
     assert {name: (one.state, one.completeness) for name, one in state.coverage.items()} == {
         "bybit": (FeedState.LIVE, Completeness.ALL),

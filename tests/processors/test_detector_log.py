@@ -22,9 +22,10 @@ from tests.processors.logs import (
     random_log,
     silence,
     tick,
+    with_context,
 )
 
-LOG = random_log(7, 500)
+LOG = with_context(random_log(7, 500), 7, assets=("BTC", "ETH", "SOL"))
 LINES = as_lines(fold_all(new_detector(), LOG))
 
 

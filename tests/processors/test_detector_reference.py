@@ -5,9 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.settings import DetectorSettings
-from schemas.records import JournalEntry
-from tests.processors.logs import EXCHANGES, Entry, at, cascade_log, liquidation, new_detector, random_log, tick
-from tests.processors.reference import Reference, assert_same
+from schemas.records import Funding, JournalEntry, OpenInterest
+from schemas.topics import OPEN_INTEREST
+from tests.processors.logs import (
+    CODEC,
+    EXCHANGES,
+    Entry,
+    at,
+    cascade_log,
+    liquidation,
+    new_detector,
+    random_log,
+    tick,
+    with_context,
+)
+from tests.processors.reference import Published, Reference, assert_same
 
 
 def compare(log: list[Entry]) -> int:
@@ -16,13 +28,22 @@ def compare(log: list[Entry]) -> int:
     total = 0
     for entry in log:
         if isinstance(entry, JournalEntry):
-            assert entry.append_time_ms is not None
-            outputs, expected = detector.apply(entry), reference.tick(entry.append_time_ms)
+            outputs, expected = detector.apply(entry), apply(reference, entry)
         else:
             outputs, expected = detector.fold([entry]), reference.fold(entry)
         assert_same(outputs, expected)
         total += len(expected)
     return total
+
+
+def apply(reference: Reference, entry: JournalEntry) -> list[Published]:
+    if entry.context is None:
+        assert entry.append_time_ms is not None
+        return reference.tick(entry.append_time_ms)
+    value = entry.context.value
+    is_interest = entry.context.topic == OPEN_INTEREST.name
+    record = CODEC.decode(OpenInterest, value) if is_interest else CODEC.decode(Funding, value)
+    return reference.let_in(entry.context.append_time_ms, record)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -36,6 +57,13 @@ def test_one_dense_asset_gives_what_the_reference_gives() -> None:
 
 def test_cascade_gives_what_the_reference_gives() -> None:
     assert compare(cascade_log(5)) > 300
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_context_gives_what_the_reference_gives(seed: int) -> None:
+    assets = ("BTC", "ETH")
+    assert compare(with_context(random_log(seed, 500, assets=assets), seed, assets=assets)) > 200
+    assert compare(with_context(cascade_log(seed), seed, assets=("BTC",), every_ms=500)) > 300
 
 
 steps = st.tuples(
