@@ -1,5 +1,5 @@
-"""What is particular to Gate.io beyond whole events: requests, contracts, and captured bodies against figures worked out
-here from the raw texts."""
+"""What is particular to Gate.io beyond whole events: requests, contracts, and captured bodies against figures worked
+out here from the raw texts."""
 
 import json
 from decimal import Decimal

@@ -59,7 +59,7 @@ class _List(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     code: str
-    data: _List
+    data: _List | list[msgspec.Raw]  # market data are lists
 
 
 class _Envelope(msgspec.Struct):
@@ -68,6 +68,8 @@ class _Envelope(msgspec.Struct):
     arg: _Argument | None = None
     event: str = ""
     code: int | str = ""
+    fundingRate: msgspec.Raw = msgspec.Raw()  # of market data
+    table: str = ""  # of the first API
 
 
 _FRAMES: Final = msgspec.json.Decoder(_Frame)
@@ -101,7 +103,7 @@ def _without_rows(frame: bytes, reason: str, received_time_us: int, instruments:
         envelope = _ENVELOPES.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameRefused(f"decoding {NAME}: the frame is not one of this exchange: {exc}") from exc
-    if envelope.event:
+    if envelope.event or envelope.table or bytes(envelope.fundingRate):
         return []
     if envelope.arg is not None and envelope.arg.topic == TOPIC:
         raise FrameRefused(f"decoding {NAME}: {reason}")
@@ -113,6 +115,8 @@ def _without_rows(frame: bytes, reason: str, received_time_us: int, instruments:
         body = _BODIES.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameRefused(f"decoding {NAME} liquidations: {exc}") from exc
+    if isinstance(body.data, list):
+        return []
     return _decode_rows(body.data.rows, received_time_us, instruments, None, by_coins=REST_AMOUNT_IS_COINS)
 
 

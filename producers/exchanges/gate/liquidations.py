@@ -74,10 +74,13 @@ class _Envelope(msgspec.Struct):
     event: str = ""
     error: _Error | None = None
     order_size: msgspec.Raw = msgspec.Raw()
+    mark_price: msgspec.Raw = msgspec.Raw()  # of market data
+    data: msgspec.Raw = msgspec.Raw()  # of settled rates
 
 
 _FRAMES: Final = msgspec.json.Decoder(_Frame)
 _ENVELOPES: Final = msgspec.json.Decoder(_Envelope)
+_ENVELOPE_LISTS: Final = msgspec.json.Decoder(list[_Envelope])
 _ORDERS: Final = msgspec.json.Decoder(list[_Order] | _Order)
 
 
@@ -127,18 +130,19 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
 
 
 def _without_rows(frame: bytes, reason: str, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
-    """Events of REST rows; [] for acks, pongs and other channels; raises FrameRefused for everything else."""
-    if frame.lstrip()[:1] == b"[":
-        return _decode_orders(frame, received_time_us, instruments)
+    """Events of REST rows; [] for acks, other channels and other lists; raises FrameRefused for everything else."""
     try:
-        envelope = _ENVELOPES.decode(frame)
+        envelopes = _ENVELOPE_LISTS.decode(frame) if frame.lstrip()[:1] == b"[" else [_ENVELOPES.decode(frame)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameRefused(f"decoding {NAME}: the frame is not one of this exchange: {exc}") from exc
+    if not envelopes:
+        return []
+    envelope = envelopes[0]
     if bytes(envelope.order_size):
         return _decode_orders(frame, received_time_us, instruments)
     if envelope.channel == CHANNEL and envelope.event in ("update", "all", ""):
         raise FrameRefused(f"decoding {NAME}: {reason}")
-    if envelope.channel:
+    if envelope.channel or bytes(envelope.mark_price) or bytes(envelope.data):
         return []
     raise FrameRefused(f"decoding {NAME}: the frame has neither channel nor order_size, so its kind is not known")
 

@@ -54,6 +54,7 @@ class _Row(msgspec.Struct):
     funding_next_apply: int | float = 0  # seconds
     time: int = 0  # seconds, of contract_stats
     data: list[_Settled] | None = None
+    order_size: Number | None = None  # of liq_orders, which are no market data
 
 
 class _Frame(msgspec.Struct):
@@ -106,6 +107,8 @@ def _row_events(
     row: _Row, at_ms: int, received_time_us: int, instruments: Instruments, marks: Marks
 ) -> list[MarketEvent]:
     symbol = row.name or row.contract
+    if row.order_size is not None:
+        return []
     if not symbol:
         raise FrameRefused(f"decoding {NAME}: a row names no contract, so it cannot be told whose figures they are")
     own = None if row.quanto_multiplier is None else contract(symbol, row.quanto_multiplier)

@@ -133,6 +133,8 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
 def _owned_rows(frame: bytes) -> Sequence[tuple[str, _Row]]:
     """The trades and fills of a frame, each with its user ("": not told); none for other channels."""
     if frame.lstrip()[:1] == b"[":
+        if b'"fundingRate"' in frame or b'"universe"' in frame:
+            return []  # market data of REST
         return [("", row) for row in _TRADES.decode(frame)]
     message = _FRAMES.decode(frame)
     if message.channel == "trades":

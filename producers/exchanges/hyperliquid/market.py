@@ -61,6 +61,8 @@ class _Object(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw()
     ctx: msgspec.Raw = msgspec.Raw()
     fundingRate: msgspec.Raw = msgspec.Raw()
+    px: msgspec.Raw = msgspec.Raw()  # of trades and fills, which are no market data
+    events: msgspec.Raw = msgspec.Raw()
 
 
 _OBJECTS: Final = msgspec.json.Decoder(_Object)
@@ -106,6 +108,8 @@ def _read(body: bytes) -> tuple[_Contexts, Sequence[_Settled]]:
     if message.channel:
         named = _CONTEXTS.decode(message.data) if message.channel == CONTEXT else None
         return ([] if named is None else [(named.coin, named.ctx)]), []
+    if bytes(message.px) or bytes(message.events):
+        return [], []
     if bytes(message.ctx):
         named = _CONTEXTS.decode(body)
         return [(named.coin, named.ctx)], []
