@@ -2,9 +2,8 @@
 
 Mark prices are USD per coin: a price per 1000PEPE is divided by the contract's multiplier first (`per_coin`)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal, InvalidOperation
-from itertools import pairwise
 from typing import Final
 
 from producers.amounts import refusal
@@ -139,18 +138,6 @@ def market_rows(rows: Sequence[Row], decode_row: Callable[[Row], list[MarketEven
             return []
 
     return decode_rows(rows, known)
-
-
-def settled_interval_hours(times_ms: Iterable[int]) -> float | None:
-    """Hours between settlements by the times of some of one contract; None where fewer than two tell it.
-
-    >>> settled_interval_hours([1_709_884_800_000, 1_709_856_000_000])
-    8.0
-    """
-    ordered = sorted(set(times_ms))
-    gaps = [later - earlier for earlier, later in pairwise(ordered)]
-    hours = min(gaps) / MS_PER_HOUR if gaps else 0.0
-    return hours if hours and hours <= INTERVAL_HOURS_MAX else None
 
 
 def nearest_minute(time_ms: int) -> int:

@@ -18,6 +18,8 @@ from schemas.words import Exchange, Market
 NAME: Final = Exchange.BINANCE.value
 CONTRACT_SIZE_USD: Final = {"BTCUSD": Decimal(100)}  # by pair
 CONTRACT_SIZE_USD_OTHERS: Final = Decimal(10)
+# Contracts without positions, for which the exchange refuses to tell an open interest.
+IDLE: Final = frozenset({"PENDING_TRADING", "DELIVERING", "DELIVERED", "SETTLING", "CLOSE"})
 _COIN_MARGINED_SYMBOL: Final = re.compile(r"(.+)USD_(PERP|\d{6})")
 _LINEAR_SYMBOL: Final = re.compile(r"(.+?)(USDT|USDC|FDUSD|BUSD)(_\d{6})?")
 
@@ -58,6 +60,8 @@ class _Symbol(msgspec.Struct):
     quoteAsset: str
     marginAsset: str
     contractSize: Decimal | None = None  # USD, of COIN-M contracts alone
+    status: str = ""  # USD-M
+    contractStatus: str = ""  # COIN-M
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -68,7 +72,8 @@ _EXCHANGE_INFO: Final = msgspec.json.Decoder(_ExchangeInfo)
 
 
 def decode_exchange_info(body: bytes) -> InstrumentPage:
-    """GET /fapi/v1/exchangeInfo and /dapi/v1/exchangeInfo; contracts not quoted in a kind of dollar are left out."""
+    """GET /fapi/v1/exchangeInfo and /dapi/v1/exchangeInfo; contracts that are not quoted in a kind of dollar, or do not
+    trade yet or any more, are left out."""
     try:
         symbols = _EXCHANGE_INFO.decode(body).symbols
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
@@ -79,6 +84,6 @@ def decode_exchange_info(body: bytes) -> InstrumentPage:
             if row.contractSize is None
             else _coin_margined(row.symbol, row.baseAsset, row.contractSize)
             for row in symbols
-            if row.quoteAsset in DOLLARS
+            if row.quoteAsset in DOLLARS and not IDLE.intersection((row.status, row.contractStatus))
         )
     )

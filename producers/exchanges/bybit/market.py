@@ -26,10 +26,10 @@ from producers.figures import (
     number,
     open_interest,
     per_coin,
-    settled_interval_hours,
 )
 from producers.instruments import Instrument, Instruments
 from producers.marks import Marks
+from producers.settlements import intervals_hours
 from schemas.errors import FrameRefused
 from schemas.records import Funding
 from schemas.words import Exchange
@@ -91,13 +91,13 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
     stated_ms = message.ts or message.time
     at_ms = time_ms(stated_ms, NAME, "ts" if message.ts else "time") if stated_ms else received_time_us // 1000
     whole = message.result.symbol if message.result else ""
-    hours = _interval_hours(rows) if _SETTLED in body else None
+    hours = _intervals_hours(rows) if _SETTLED in body else {}
 
     def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
         row = _row(raw)
         instrument = instruments[row.symbol or whole]
         if row.fundingRateTimestamp:
-            return [_settled(row, instrument, marks.interval_hours.get(row.symbol, hours), received_time_us)]
+            return [_settled(row, instrument, hours, marks, received_time_us)]
         return _ticker(row, instrument, at_ms, received_time_us, marks)
 
     return market_rows(rows, row_events)
@@ -164,19 +164,24 @@ def _one_sided(single: str, both: str, field: str) -> Decimal | None:
     return amount(both, NAME, field) / SIDES_OF_A_CONTRACT if both else None
 
 
-def _interval_hours(rows: list[msgspec.Raw]) -> float | None:
-    """Hours between the settlements of one answer, which is of one contract."""
-    return settled_interval_hours(_stated_ms(_row(row).fundingRateTimestamp) for row in rows)
+def _intervals_hours(rows: list[msgspec.Raw]) -> dict[int, float | None]:
+    """Hours between the settlements of one answer, which is of one contract, by their times."""
+    times = [_stated_ms(_row(row).fundingRateTimestamp) for row in rows]
+    return dict(zip(times, intervals_hours(times), strict=True))
 
 
-def _settled(row: _Row, instrument: Instrument, hours: float | None, received_time_us: int) -> Funding:
+def _settled(
+    row: _Row, instrument: Instrument, hours: dict[int, float | None], marks: Marks, received_time_us: int
+) -> Funding:
+    """A settled rate; a row that is alone has the interval of today."""
+    at_ms = _stated_ms(row.fundingRateTimestamp)
     return funding(
         instrument,
         rate=number(row.fundingRate, NAME, "fundingRate"),
-        interval_hours=hours,
+        interval_hours=hours.get(at_ms) or marks.interval_hours.get(instrument.instrument),
         next_funding_time_ms=None,
         settled=True,
-        time_ms=nearest_minute(_stated_ms(row.fundingRateTimestamp)),
+        time_ms=nearest_minute(at_ms),
         received_time_us=received_time_us,
     )
 

@@ -26,10 +26,10 @@ from producers.figures import (
     nearest_minute,
     number,
     open_interest,
-    settled_interval_hours,
 )
 from producers.instruments import Instrument, Instruments
 from producers.marks import Marks
+from producers.settlements import intervals_hours
 from schemas.errors import FrameRefused, UnknownInstrument
 from schemas.records import Funding, OpenInterest
 from schemas.words import Exchange
@@ -79,7 +79,7 @@ _SETTLED: Final = b'"realizedRate"'
 def decode(body: bytes, *, received_time_us: int, instruments: Instruments, marks: Marks) -> list[MarketEvent]:
     """A frame of the three channels, or a body (or one element) of the REST lists; see `MarketDecoder`."""
     rows = _rows(body)
-    hours = _interval_hours(rows) if _SETTLED in body else None
+    hours = _intervals_hours(rows) if _SETTLED in body else {}
 
     def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
         row = _row(raw)
@@ -94,8 +94,7 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
         if row.oi:
             events.append(_open_interest(row, instrument, instruments, at_ms, received_time_us, marks))
         if row.realizedRate:
-            known = marks.interval_hours.get(row.instId, hours)
-            events.append(_settled(row, instrument, known, received_time_us))
+            events.append(_settled(row, instrument, hours, marks, received_time_us))
         elif row.fundingRate and pays_funding(instrument):
             events.append(_predicted(row, instrument, at_ms, received_time_us, marks))
         return events
@@ -173,19 +172,24 @@ def _predicted(row: _Row, instrument: Instrument, at_ms: int, received_time_us: 
     )
 
 
-def _interval_hours(rows: list[msgspec.Raw]) -> float | None:
-    """Hours between the settlements of one answer, which is of one contract."""
-    return settled_interval_hours(stated_ms(_row(row).fundingTime, "fundingTime") for row in rows)
+def _intervals_hours(rows: list[msgspec.Raw]) -> dict[int, float | None]:
+    """Hours between the settlements of one answer, which is of one contract, by their times."""
+    times = [stated_ms(_row(row).fundingTime, "fundingTime") for row in rows]
+    return dict(zip(times, intervals_hours(times), strict=True))
 
 
-def _settled(row: _Row, instrument: Instrument, hours: float | None, received_time_us: int) -> Funding:
+def _settled(
+    row: _Row, instrument: Instrument, hours: dict[int, float | None], marks: Marks, received_time_us: int
+) -> Funding:
+    """A settled rate; a row that is alone has the interval of today."""
+    at_ms = stated_ms(row.fundingTime, "fundingTime")
     return funding(
         instrument,
         rate=number(row.realizedRate, NAME, "realizedRate"),
-        interval_hours=hours,
+        interval_hours=hours.get(at_ms) or marks.interval_hours.get(row.instId),
         next_funding_time_ms=None,
         settled=True,
-        time_ms=nearest_minute(stated_ms(row.fundingTime, "fundingTime")),
+        time_ms=nearest_minute(at_ms),
         received_time_us=received_time_us,
     )
 
