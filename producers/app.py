@@ -72,8 +72,9 @@ class Stage:
         recorder = Recorder(section.record_folder) if section.record_folder is not None else None
         presence = Presence(self._settings.redis) if self._publish else None
         publisher = self._publisher(presence)
+        outlet = publisher if publisher is not None else Nowhere()  # an empty publisher is false
         self._sources = [
-            Source(ADAPTERS[name], section, publisher or Nowhere(), tap=recorder.put if recorder else None)
+            Source(ADAPTERS[name], section, outlet, tap=recorder.put if recorder else None)
             for name in dict.fromkeys(section.exchanges)
         ]
         operations = OperationsServer(self._settings.operations, alive=self._alive, ready=self._ready)
@@ -97,7 +98,7 @@ class Stage:
     async def _produce(self, publisher: Publisher | None, presence: Presence | None) -> None:
         async with asyncio.TaskGroup() as tasks:
             chores = [tasks.create_task(self._beat())]
-            chores += [tasks.create_task(publisher.serve())] if publisher else []
+            chores += [tasks.create_task(publisher.serve())] if publisher is not None else []
             chores += [tasks.create_task(presence.run())] if presence else []
             starts = [tasks.create_task(source.run(tasks)) for source in self._sources]
             await self._stopped.wait()
