@@ -42,7 +42,7 @@ SIDE_FIELDS: Final = {
     "binance": {"S"},
     "bybit": {"S", "side"},
     "okx": {"posSide", "side"},
-    "hyperliquid": {"side", "dir", "user", "users", "liquidation", "liquidatedUser", "startPosition"},
+    "hyperliquid": {"side", "dir", "crossed", "user", "users", "liquidation", "liquidatedUser", "startPosition"},
     "gate": {"size", "order_size", "left"},
     "bitget": {"side", "posSide", "holdSide"},
 }
