@@ -70,7 +70,7 @@ def _context(topic: Topic, record: Record) -> JournalContext:
 def _open_interest() -> OpenInterest:
     return OpenInterest(
         event_id="",
-        exchange=Exchange.BYBIT,
+        exchange=tuple(Exchange)[1],
         asset=ASSET,
         instrument=ASSET,
         market=Market.USDT,
@@ -84,7 +84,7 @@ def _open_interest() -> OpenInterest:
 def _funding() -> Funding:
     return Funding(
         event_id="",
-        exchange=Exchange.BYBIT,
+        exchange=tuple(Exchange)[1],
         asset=ASSET,
         instrument=ASSET,
         market=Market.USDT,

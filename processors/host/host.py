@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from processors.host import metrics
-from processors.host.context import read_context
+from processors.host.context import SOURCES_MAX, read_context
 from processors.host.flow import HELD_MAX, Flow
 from processors.host.fold import Consumed, Fold
 from processors.host.log import LogReader
@@ -28,13 +28,12 @@ from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, LiqcascadeError
 from schemas.records import JournalContext
-from schemas.topics import LIQUIDATIONS
+from schemas.topics import LIQUIDATIONS, TOPICS
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
 CLOSE_S_MAX: Final = 3.0  # of the 5 s in which a worker ends
 BACKOFF_S_MIN: Final = 1.0  # a worker that was replaced has learned so by then
 BACKOFF_S_MAX: Final = 30.0
-CONTEXT_MAX: Final = 1_000  # 100 exchanges with 10 channels
 WATCH_S: Final = 5.0
 BEAT_S_MAX: Final = 10.0  # 50 ticks: a loop that did not come round in this time hangs
 REPORT_S_MAX: Final = 600.0  # twice what the producer gives a record
@@ -68,7 +67,7 @@ class Host:
         self._troubles: dict[int, str] = {}  # partition -> why it is not folding
         self._handed_in: dict[int, int] = {}  # partition -> offset behind the last record handed in
         self._tasks: dict[int, asyncio.Task[None]] = {}  # one a partition: it recovers or catches up
-        self._context: dict[bytes, JournalContext] = {}  # the latest of each key
+        self._context: dict[str, JournalContext] = {}  # the latest of each source
         self._backoff_s: dict[int, float] = {}
         self._services: list[asyncio.Task[None]] = []
         self._ending = threading.Event()
@@ -82,7 +81,7 @@ class Host:
     def start(self) -> None:
         """Start the producer and the timers."""
         self._publisher.start()
-        context = read_context(self._kafka, self.let_in, ending=self._ending)
+        context = read_context(self._kafka, self._codec, self.let_in, ending=self._ending)
         timers = self._tick_all(), self._capture_all(), self._watch_all(), context
         self._services = [asyncio.create_task(timer) for timer in timers]
 
@@ -155,14 +154,16 @@ class Host:
             self._room.clear()
             await self._room.wait()
 
-    def let_in(self, context: JournalContext) -> None:
-        """Let a record of another topic into every partition, now or as soon as it has caught up."""
-        self._context.pop(context.key, None)
-        self._context[context.key] = context
-        if len(self._context) > CONTEXT_MAX:
+    def let_in(self, source: str, context: JournalContext) -> None:
+        """Let a record of another topic into the partitions that it is for, now or as soon as they have caught up."""
+        self._context.pop(source, None)
+        self._context[source] = context
+        if len(self._context) > SOURCES_MAX:
             del self._context[next(iter(self._context))]
         for partition, flow in list(self._flows.items()):
-            if partition in self._owned and partition not in self._tasks and not flow.let_in(context):
+            if partition not in self._owned or partition in self._tasks or not _is_for(context, partition):
+                continue
+            if not flow.let_in(context):
                 log.warning("context passed over: the producer is full", partition=partition, topic=context.topic)
 
     def troubles(self) -> dict[str, str]:
@@ -260,8 +261,9 @@ class Host:
             del self._tasks[partition]
             self._troubles.pop(partition, None)
             self._backoff_s.pop(partition, None)
-            for context in self._context.values():
-                flow.let_in(context)
+            for context in list(self._context.values()):
+                if _is_for(context, partition):
+                    flow.let_in(context)
 
     async def _read_on(self, flow: Flow) -> None:
         name, partition = self._names.of(LIQUIDATIONS), flow.partition
@@ -345,6 +347,10 @@ class Host:
     def _on_fatal(self, error: BrokerUnavailable) -> None:
         if not self.failed.done():
             self.failed.set_result(error)
+
+
+def _is_for(context: JournalContext, partition: int) -> bool:
+    return context.partition == partition or not TOPICS[context.topic].by_asset
 
 
 async def _until(condition: Callable[[], bool], deadline_s: float) -> bool:

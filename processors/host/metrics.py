@@ -10,6 +10,7 @@ OUTPUTS: Final = Counter("liqcascade_detector_outputs", "Records published", ["t
 SUPPRESSED: Final = Counter("liqcascade_detector_suppressed", "Outputs that a former owner had published already")
 JOURNALED: Final = Counter("liqcascade_detector_journal_entries", "Journal entries written", ["kind"])
 REFUSED: Final = Counter("liqcascade_detector_dead_letters", "Liquidations that could not be decoded")
+CONTEXT_REFUSED: Final = Counter("liqcascade_detector_context_refused", "Records of context that could not be decoded")
 REREAD: Final = Counter("liqcascade_detector_reread", "Stretches of the log that were read again by the host itself")
 GAPS: Final = Counter("liqcascade_detector_gaps", "Stretches of the log in which there was nothing to read")
 FAILED: Final = Counter("liqcascade_detector_flow_failures", "Partitions that were started again from their snapshot")

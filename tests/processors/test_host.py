@@ -11,17 +11,19 @@ import pytest
 from confluent_kafka import Producer
 
 from processors.detector import Detector
+from processors.host.context import Sieve
 from processors.host.host import Host
-from processors.host.log import LogReader
+from processors.host.log import LogReader, LogRecord
 from processors.host.places import EPOCH_HEADER, PLACES_HEADER
 from processors.host.recovery import recover
 from processors.host.settings import HostSettings
 from processors.settings import DetectorSettings
 from runtime.kafka import producer_config
 from schemas.errors import BrokerUnavailable, SettingsError
-from schemas.records import DetectorSnapshot, FeedHealth, JournalEntry, Liquidation, Record
-from schemas.topics import FEED_HEALTH, JOURNAL, LATE, LIQUIDATIONS, SNAPSHOTS, Topic
+from schemas.records import DetectorSnapshot, FeedHealth, JournalContext, JournalEntry, Liquidation, Record
+from schemas.topics import FEED_HEALTH, FUNDING, JOURNAL, LATE, LIQUIDATIONS, OPEN_INTEREST, SNAPSHOTS, Topic
 from schemas.words import Exchange, FeedState, JournalKind, Side
+from tests.processors.logs import funding, open_interest
 from tests.processors.topics import CODEC, FLUSH_S_MAX, DetectorTopics, liquidation
 
 OLD_MS = 1_700_000_000_000  # each is late for every window, so each gives one output at once
@@ -159,6 +161,43 @@ async def test_feed_health_goes_through_every_journal(topics: DetectorTopics) ->
         down = msgspec.structs.replace(health, state=FeedState.DOWN)
         write(topics, FEED_HEALTH, 0, down, key="bybit/liquidation")
         await until(lambda: contexts(topics, 1)[-1] == down, "and so is its change")
+
+
+async def test_open_interest_and_funding_go_through_the_journal_of_their_partition(topics: DetectorTopics) -> None:
+    #  partition 1   before the start   then, within the same 10 s or not
+    #  interest      2                  more
+    interest = open_interest(asset="ETH", coins=2.0)
+    write(topics, OPEN_INTEREST, 1, open_interest(asset="ETH", coins=1.0), key="ETH")
+    write(topics, OPEN_INTEREST, 1, interest, key="ETH")
+    write(topics, FUNDING, 1, funding(0, 0.0001, asset="ETH"), key="ETH")
+    async with running(topics):
+        await until(lambda: len(entries(topics, 1)) == 2, "the latest of each source is journaled")
+        told = {entry.topic: entry.value for entry in entries(topics, 1)}
+        assert told[OPEN_INTEREST.name] == CODEC.encode(OPEN_INTEREST, interest)
+        write(topics, FUNDING, 1, funding(0, 0.0002, asset="ETH", exchange=Exchange.OKX), key="ETH")
+        await until(lambda: len(entries(topics, 1)) > 2, "and what comes")
+    assert entries(topics, 0) == []
+    detector = Detector(DetectorSettings(), partition=1)
+    for record in topics.read(JOURNAL, 1):
+        detector.apply(CODEC.decode(JournalEntry, record.value or b""))
+    assert detector.contexts_refused == 0
+
+
+def test_sieve_lets_one_of_a_source_and_step_in() -> None:
+    sieve = Sieve(CODEC, "p.")
+    value = CODEC.encode(OPEN_INTEREST, open_interest())
+    times_ms = (10_000, 12_000, 19_999, 20_000)
+    records = [LogRecord("p.market.open-interest", 0, k, time_ms, b"BTC", value) for k, time_ms in enumerate(times_ms)]
+    assert [sieve.passes(sieve.source(record) or "", record) for record in records] == [True, False, False, True]
+    assert sieve.source(records[0]._replace(value=b"junk")) is None
+    health = LogRecord("p.market.feed-health", 0, 0, 1, b"bybit/liquidation", b"any")
+    assert sieve.passes(sieve.source(health) or "", health)
+    assert sieve.passes(sieve.source(health) or "", health)
+
+
+def entries(topics: DetectorTopics, partition: int) -> list[JournalContext]:
+    read = [CODEC.decode(JournalEntry, record.value or b"") for record in topics.read(JOURNAL, partition)]
+    return [entry.context for entry in read if entry.context is not None]
 
 
 def contexts(topics: DetectorTopics, partition: int) -> list[FeedHealth]:
