@@ -1,7 +1,7 @@
 """Kafka, PostgreSQL and Redis of one data folder, started together, ended together."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,7 +51,14 @@ class EmbeddedStack:
 
     def stop(self) -> None:
         """Stop all that this stack has started, at once, and let go of the data folder."""
-        threads = [threading.Thread(target=server.stop, daemon=True) for server in self.servers]
+        self._end([server.stop for server in self.servers])
+
+    def kill(self) -> None:
+        """The same with SIGKILL: quicker, for data that nobody will read again."""
+        self._end([server.kill for server in self.servers])
+
+    def _end(self, ways: list[Callable[[], None]]) -> None:
+        threads = [threading.Thread(target=way, daemon=True) for way in ways]
         for thread in threads:
             thread.start()
         for thread in threads:
