@@ -18,6 +18,7 @@ from producers.feed import Feed
 from producers.health import READY, StreamHealth
 from producers.market import WEBSOCKET, MarketFeed
 from producers.marks import Marks
+from producers.oddities import Oddities
 from producers.outlet import Outlet, Tap
 from producers.recent import RecentIds
 from producers.settings import ProducersSection
@@ -71,6 +72,7 @@ class Channel:
             silent_ms_unlearned=settings.silent_ms_unlearned,
         )
         self._recent = RecentIds()
+        self._oddities = Oddities()
         self._feeds: dict[Feed, asyncio.Task[None]] = {}
         self._chores: list[asyncio.Task[None]] = []
         self.waiting: dict[asyncio.Task[None], tuple[bytes, int, FrameRefused]] = {}
@@ -115,6 +117,8 @@ class Channel:
             return  # frames wait for the broker, so how long ago the last one was handed over says nothing
         now_ms = _now_ms()
         await self._tell(self._health.review(now_ms))
+        for sentence in self._oddities.take(now_ms, self._clock.get()):
+            await self._tell([self._health.note(sentence, now_ms=now_ms)])
         contradiction = self.evidence.contradiction
         if contradiction is not None:
             await self._tell(self._health.drift("sides", contradiction, now_ms=now_ms))
@@ -146,6 +150,8 @@ class Channel:
         if refused is None and not rows:
             await self._take_other(frame, received_time_us)
             return
+        if not any(feed.overlaps for feed in self._feeds):
+            self._oddities.frame(frame)
         records = self._health.data(connection, received_time_us // 1_000)
         if records:
             await self._tell(records)
@@ -198,6 +204,7 @@ class Channel:
                 lag_ms = received_ms - event.event_time_ms
                 self._lag.observe(lag_ms / 1_000)
                 self._health.lags.add(lag_ms)
+                self._oddities.event(event_ms=event.event_time_ms, received_ms=received_ms)
                 self._clock.event(event_ms=event.event_time_ms, received_ms=received_ms)
                 self.evidence.add(event)
                 new.append(event)

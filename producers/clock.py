@@ -46,8 +46,13 @@ class ClockOffset:
 
     def answered(self, *, sent_ms: float, received_ms: float, server_ms: float, step_ms: float) -> None:
         """Take the time that an answer gives, which may be cut down to whole steps of `step_ms`."""
-        _keep(self._lower, int(received_ms), -(server_ms - received_ms))
-        _keep(self._upper, int(received_ms), server_ms + step_ms - sent_ms)
+        lower, upper = server_ms - received_ms, server_ms + step_ms - sent_ms
+        if self._upper and lower > self._upper[0][1]:
+            self._upper.clear()  # their clock was set forward: what was known no longer holds
+        if self._lower and upper < -self._lower[0][1]:
+            self._lower.clear()  # or back
+        _keep(self._lower, int(received_ms), -lower)
+        _keep(self._upper, int(received_ms), upper)
 
     def event(self, *, event_ms: float, received_ms: float) -> None:
         """Take an event: it cannot have been received before it happened."""

@@ -56,6 +56,11 @@ class Feed:
         return any(session.busy for session in self._sessions)
 
     @property
+    def overlaps(self) -> bool:
+        """True while it is renewed: then two connections deliver the same."""
+        return len(self._sessions) > 1
+
+    @property
     def last_frame_ms(self) -> int | None:
         """When the last frame came over the connections that there are, ms since 1970."""
         return max((each.last_frame_ms for each in self._sessions if each.last_frame_ms is not None), default=None)

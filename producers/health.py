@@ -75,6 +75,10 @@ class ChannelHealth:
         """The state as it is, to repeat it."""
         return self._record(self.state, self._since_ms, self._detail, now_ms)
 
+    def note(self, sentence: str, *, now_ms: int) -> FeedHealth:
+        """The record of something odd that changes no state."""
+        return self._record(self.state, self._since_ms, sentence, now_ms)
+
     def gap(self, what: str, from_ms: int, now_ms: int) -> FeedHealth:
         """The record of a stretch of which nothing is known."""
         detail = f"{what}: nothing was received for {now_ms - from_ms} ms, from {from_ms} to {now_ms}"

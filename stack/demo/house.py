@@ -16,9 +16,10 @@ from stack.demo.stage import Stage
 from stack.embedded import EmbeddedStack
 from stack.embedded.ports import HOST, free_port
 from stack.embedded.process import last_lines
+from stack.simulator.scenarios import EXCHANGES
 
 CONTROL_TIMEOUT_S: Final = 5.0
-SIMULATED: Final = ("binance", "bybit", "okx")
+SIMULATED: Final = EXCHANGES
 
 
 class House:

@@ -35,6 +35,7 @@ from tests.simulation.chaos_schedule import KINDS, Planned, length_s, schedule
 
 SIMULATED_S: Final = 600.0
 SPEED: Final = 4.0
+TABLE_WIDTH: Final = 110
 PUBLISHED_S_MAX: Final = 5.0  # what was sent is in the topic within this
 SETTINGS: Final = {  # a feed that is cut every ten seconds must not wait for half a minute
     "LIQCASCADE_PRODUCERS__BACKOFF_MS_MAX": "2000",
@@ -175,7 +176,7 @@ def _show(simulator: Simulator, ledger: Ledger, named: dict[Fault, int | None]) 
     for figure in ("sent", "withheld", "damaged", "limits_exceeded"):
         table.add_row(figure, *(str(status[figure][name]) for name in exchanges))
     table.add_row("published", *(str(ledger.by_exchange[name]) for name in exchanges))
-    Console(stderr=True).print(table)
+    Console(stderr=True, width=TABLE_WIDTH).print(table)
 
 
 if __name__ == "__main__":
