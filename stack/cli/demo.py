@@ -20,11 +20,12 @@ def demo(
         list[str] | None,
         typer.Option(help="NAME@SECONDS: database, redis, detector, producer or feed; repeat for more."),
     ] = None,
+    live: Annotated[bool, typer.Option("--live", help="The real exchanges instead of simulated ones.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="Keep data and logs in this folder; default: a temporary one.")
     ] = None,
 ) -> None:
-    """Start everything, play simulated exchanges, show a live table, and settle the account at the end.
+    """Start everything, play simulated exchanges or listen to the real ones, show a live table, settle the account.
 
     The last line on stdout is one JSON object. Exit code 1 when anything was lost or doubled."""
     from runtime.logs import configure
@@ -35,12 +36,14 @@ def demo(
 
     if frames is not None and not frames.is_dir():
         raise SettingsError(f"--frames {frames} is not a folder")
+    if live and (frames is not None or any(text.startswith("feed@") for text in fault or [])):
+        raise SettingsError("--live: --frames and the fault `feed` are for simulated exchanges")
     if scenario not in SCENARIOS:
         raise SettingsError(f"--scenario {scenario}: say one of {', '.join(SCENARIOS)}")
     configure(LogSettings(format="console"), stage="demo")
     faults = tuple(parse_fault(text) for text in fault or [])
     account = run_demo(
-        DemoOptions(seconds=seconds, scenario=scenario, seed=seed, frames=frames, faults=faults, data=data)
+        DemoOptions(seconds=seconds, scenario=scenario, seed=seed, frames=frames, faults=faults, data=data, live=live)
     )
     for sentence in account.why:
         complain(sentence)

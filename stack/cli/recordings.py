@@ -50,8 +50,9 @@ def replay_frames(
 
     if to_topics and not prefix:
         raise SettingsError("--prefix: say one, so that replayed events never mix with live ones")
+    pace_of = pace(speed)
     read = Recording(recording)
-    replay = Replay(read, exchanges=exchange or (), speed=pace(speed))
+    replay = Replay(read, exchanges=exchange or (), speed=pace_of)
     with TopicWriter(load(ProducerSettings).kafka, prefix) if to_topics else nullcontext() as topics:
         for replayed in replay:
             for line in to_lines(replayed):

@@ -1,6 +1,6 @@
 """The three stages in the foreground, each until SIGINT or SIGTERM."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,14 +9,19 @@ def produce(
     exchange: Annotated[
         list[str] | None, typer.Option(help="Exchange to connect to; repeat for several. Default: all known.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="The exchanges' own addresses, whatever producers.origins says.")
+    ] = False,
 ) -> None:
-    """Take liquidations from the exchanges' websockets to the topics."""
+    """Take liquidations, open interest and funding from the exchanges to the topics."""
     from producers.app import run
     from producers.settings import ProducerSettings
     from runtime.settings import load
 
-    chosen: dict[str, Any] = {"producers": {"exchanges": exchange}} if exchange else {}
-    run(load(ProducerSettings, **chosen))
+    settings = load(ProducerSettings, **({"producers": {"exchanges": exchange}} if exchange else {}))
+    if live:
+        settings = settings.model_copy(update={"producers": settings.producers.model_copy(update={"origins": {}})})
+    run(settings)
 
 
 def process() -> None:

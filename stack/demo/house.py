@@ -7,10 +7,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
+from pydantic import SecretStr
 
+from producers.exchange import LIQUIDATION
+from producers.presence import present
 from runtime.kafka import create_topics
-from runtime.settings import KafkaSettings
-from schemas.errors import StackError
+from runtime.settings import KafkaSettings, RedisSettings
+from schemas.errors import StackError, StoreUnavailable
 from stack.demo.options import DemoOptions
 from stack.demo.stage import Stage
 from stack.embedded import EmbeddedStack
@@ -19,6 +22,7 @@ from stack.embedded.process import last_lines
 from stack.simulator.scenarios import EXCHANGES
 
 CONTROL_TIMEOUT_S: Final = 5.0
+PARTITIONS: Final = 4  # one detector, thirty assets: a third of the usual number, and of the files
 SIMULATED: Final = EXCHANGES
 
 
@@ -50,28 +54,45 @@ class House:
     @property
     def kafka(self) -> KafkaSettings:
         """How to reach the broker."""
-        return KafkaSettings(bootstrap_servers=self.environment["LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS"])
+        return KafkaSettings(
+            bootstrap_servers=self.environment["LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS"], partitions=PARTITIONS
+        )
 
     def _start(self) -> None:
         self.servers.data.path.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
+        self.environment = (
+            self.servers.start()
+            | self._feeds()
+            | {
+                "LIQCASCADE_KAFKA__PARTITIONS": str(PARTITIONS),
+                "LIQCASCADE_LOG__FORMAT": "json",
+            }
+        )
+        if not self._options.live:
+            self.simulator = Stage("simulator", self._simulator_arguments(), self.environment, self.logs)
+            self.simulator.start()
+        create_topics(self.kafka)
+        for name in ("process", "sink"):
+            self._start_stage(name)
+        if self.simulator is not None:
+            self._await_simulator()
+        self._start_stage("produce")
+        for name, stage in self.stages.items():
+            if not (self._options.live and name == "produce"):  # exchanges may be out of reach for long
+                stage.await_ready()
+
+    def _feeds(self) -> dict[str, str]:
+        """Settings of the producers: where the exchanges are."""
+        if self._options.live:
+            return {"LIQCASCADE_PRODUCERS__ORIGINS": "{}"}
         simulated = f"http://{HOST}:{self._simulator_port}"
-        self.environment = self.servers.start() | {
+        return {
             "LIQCASCADE_PRODUCERS__EXCHANGES": json.dumps(SIMULATED),
             "LIQCASCADE_PRODUCERS__ORIGINS": json.dumps({name: f"{simulated}/{name}" for name in SIMULATED}),
             "LIQCASCADE_PRODUCERS__CACHE_FOLDER": str(self.servers.data.path / "instruments"),
             "LIQCASCADE_DATABASE__RETENTION": "false",  # captured frames have old event times
-            "LIQCASCADE_LOG__FORMAT": "json",
         }
-        self.simulator = Stage("simulator", self._simulator_arguments(), self.environment, self.logs)
-        self.simulator.start()
-        create_topics(self.kafka)
-        for name in ("process", "sink"):
-            self._start_stage(name)
-        self._await_simulator()
-        self._start_stage("produce")
-        for stage in self.stages.values():
-            stage.await_ready()
 
     def _simulator_arguments(self) -> list[str]:
         options = self._options
@@ -115,6 +136,26 @@ class House:
         status: dict[str, Any] = json.loads(self.control("GET", "status"))
         return status
 
+    def out_of_reach(self) -> dict[str, str]:
+        """Exchanges whose liquidations are not subscribed to, each with why, as far as the producers say."""
+        try:
+            states = httpx.get(f"{self.stages['produce'].address}/readyz", timeout=CONTROL_TIMEOUT_S).json()
+        except (httpx.HTTPError, ValueError):
+            return {"all exchanges": "the producers are starting"}
+        url = SecretStr(self.environment["LIQCASCADE_REDIS__URL"])
+        try:
+            announced = {each.exchange: each for each in present(RedisSettings(url=url)) if each.channel == LIQUIDATION}
+        except StoreUnavailable:
+            announced = {}
+        return {
+            exchange: announced[exchange].detail if exchange in announced else state
+            for exchange, state in states.items()
+            if state != "ok"
+        }
+
+    def _children(self) -> list[Stage]:
+        return [*self.stages.values(), *([self.simulator] if self.simulator else [])]
+
     def heal(self) -> list[str]:
         """Start again what has ended by itself; returns the names."""
         return self.servers.heal() + [name for name, stage in self.stages.items() if stage.heal()]
@@ -133,11 +174,17 @@ class House:
         else:
             self.stages[{"detector": "process", "producer": "produce"}[fault]].kill()
 
+    def ask_all_to_stop(self) -> None:
+        """SIGTERM for every stage and the simulator; `close` waits for them."""
+        for child in self._children():
+            child.ask_to_stop()
+
     def close(self) -> None:
         """End everything that still runs."""
-        children = [*self.stages.values(), *([self.simulator] if self.simulator else [])]
-        for child in children:
-            child.ask_to_stop()
-        for child in children:
+        self.ask_all_to_stop()
+        for child in self._children():
             child.await_end()
-        self.servers.stop()
+        if self._options.data is None:
+            self.servers.kill()
+        else:
+            self.servers.stop()

@@ -25,7 +25,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """`seconds` None: until Ctrl-C. `frames`: a folder of captured frames to play instead of the scenario."""
+    """`seconds` None: until Ctrl-C. `frames`: a folder of captured frames to play instead of the scenario.
+
+    `live`: the real exchanges instead of simulated ones; nothing is known then of what they sent."""
 
     seconds: float | None
     scenario: str
@@ -33,6 +35,7 @@ class DemoOptions:
     frames: Path | None = None
     faults: tuple[Fault, ...] = ()
     data: Path | None = None
+    live: bool = False
 
 
 def parse_fault(text: str) -> Fault:
