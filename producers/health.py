@@ -14,8 +14,10 @@ REPEAT_MS: Final = 60_000  # a channel states itself at least this often
 DRIFT_MS: Final = 600_000  # a sign of drift counts for so long; one that goes on is seen again
 DOWN_MS: Final = 60_000  # of trying in vain
 INTERVALS_MAX: Final = 3  # of a REST call without an answer, then its data are stale
+STALE_MS_MIN: Final = 5_000  # whatever the interval: one slow answer is no failure
 QUIET_CONNECTION_FACTOR: Final = 12  # to a connection without any data, while another of its channel has some
 DETAIL_CHARACTERS_MAX: Final = 500
+STARTING: Final = "starting"
 READY: Final = frozenset({FeedState.SUBSCRIBED, FeedState.LIVE, FeedState.SILENT, FeedState.DRIFT})
 # The channel is as well as its worst connection; once all are subscribed, data on one of them makes it live.
 _WORST_FIRST: Final = (
@@ -40,7 +42,7 @@ class ChannelHealth:
         self.lags = Lags()
         self._clock = clock
         self._since_ms = now_ms
-        self._detail = "starting"
+        self._detail = STARTING
         self._drifts: dict[str, tuple[str, int]] = {}  # what -> sentence, last seen
 
     @property
@@ -64,7 +66,8 @@ class ChannelHealth:
             self._drifts = {what: seen for what, seen in self._drifts.items() if now_ms - seen[1] < DRIFT_MS}
         if self._drifts and state in (FeedState.SUBSCRIBED, FeedState.LIVE):
             state, detail = FeedState.DRIFT, "; ".join(sentence for sentence, _ in self._drifts.values())
-        changed = state is not self.state or (state is FeedState.DRIFT and detail != self._detail)
+        told_anew = state is FeedState.DRIFT or self._detail == STARTING
+        changed = state is not self.state or (told_anew and detail != self._detail)
         self._detail = detail
         if not changed:
             return []
@@ -141,7 +144,7 @@ class StreamHealth(ChannelHealth):
 
     def open(self, connection: int, name: str, pulse: str | None, *, now_ms: int) -> None:
         """A connection is going to be tried; `name` tells people which."""
-        self._connections[connection] = _Connection(name, pulse, detail="starting", tried_since_ms=now_ms)
+        self._connections[connection] = _Connection(name, pulse, detail=STARTING, tried_since_ms=now_ms)
 
     def update(
         self, connection: int, state: FeedState, detail: str, *, now_ms: int, last_frame_ms: int | None = None
@@ -194,7 +197,7 @@ class StreamHealth(ChannelHealth):
         if silence is not None:
             return FeedState.SILENT, silence
         if this.state is FeedState.SUBSCRIBED and this.pulse is not None:
-            return this.state, f"{this.detail}; nothing yet, but {this.pulse} is alive, so the market is quiet"
+            return this.state, f"{this.detail}; quiet so far, but watched by {this.pulse}"
         return this.state, this.detail
 
     def _silence(self, this: _Connection, now_ms: int) -> str | None:
@@ -222,6 +225,11 @@ class _Source:
     since_ms: int
     fresh_ms: int | None = None
     reason: str = ""
+
+    @property
+    def stale_ms(self) -> int:
+        """How old the newest may be: three intervals."""
+        return max(STALE_MS_MIN, INTERVALS_MAX * self.interval_ms)
 
 
 class PollHealth(ChannelHealth):
@@ -251,7 +259,7 @@ class PollHealth(ChannelHealth):
             return []  # a call that is due for another kind, and gives this one as well
         records = []
         fresh_ms = now_ms if data_ms is None else min(now_ms, data_ms)
-        if this.fresh_ms is not None and fresh_ms - this.fresh_ms > INTERVALS_MAX * this.interval_ms:
+        if this.fresh_ms is not None and fresh_ms > this.fresh_ms and now_ms - this.fresh_ms > this.stale_ms:
             records.append(self.gap(source, this.fresh_ms, now_ms))
         this.fresh_ms, this.reason = max(fresh_ms, this.fresh_ms or 0), ""
         return records + self.review(now_ms)
@@ -269,7 +277,7 @@ class PollHealth(ChannelHealth):
     def _judge_one(self, name: str, this: _Source, now_ms: int) -> Judged:
         why = f": {this.reason}" if this.reason else ""
         age_ms = now_ms - (this.since_ms if this.fresh_ms is None else this.fresh_ms)
-        late = age_ms > INTERVALS_MAX * this.interval_ms
+        late = age_ms > this.stale_ms
         if this.fresh_ms is None:
             if late and age_ms >= DOWN_MS:
                 return FeedState.DOWN, f"{name}: no answer for {age_ms // 1_000} s{why}"

@@ -174,17 +174,12 @@ class Poller:
         except Exception as exc:  # a fault of ours in one answer must not end the loop
             self._log.exception("decoding")
             events, refused = [], FrameRefused(f"decoding {self.exchange}: {exc!r}")
-        await self._publish(poll, list(events), answer)
+        await self._market.take(events, poll.path, received_time_us=answer.received_time_us)
         await self._drift(poll, answer, refused)
         if refused is not None:
             await self._refuse(poll, answer, refused)
             if not events:
                 raise refused
-
-    async def _publish(self, poll: Poll, events: list[MarketEvent], answer: Answer) -> None:
-        await self._market.take(events, poll.path, received_time_us=answer.received_time_us)
-        if not events and poll.kinds and not poll.settled:
-            self._log.debug("an answer without events", path=poll.path)
 
     async def _drift(self, poll: Poll, answer: Answer, refused: FrameRefused | None) -> None:
         now_ms = answer.received_time_us // 1_000

@@ -93,8 +93,8 @@ class Source:
         """End everything. Waits as long as the broker does."""
         for chore in self._chores:
             chore.cancel()
-        await self.poller.stop()
         try:
+            await self.poller.stop()
             await self.channel.stop()
         finally:
             await self._rest.close()

@@ -59,11 +59,16 @@ class Listener:
 
 @asynccontextmanager
 async def running(
-    server: ToyServer, listener: Listener, topics: Sequence[str] = ("a",), heartbeat: Heartbeat | None = None
+    server: ToyServer,
+    listener: Listener,
+    topics: Sequence[str] = ("a",),
+    heartbeat: Heartbeat | None = None,
+    pulse_ms_max: int | None = None,
+    roll_ms: int | None = None,
 ) -> AsyncIterator[Feed]:
     section = ProducersSection(origins={}, backoff_ms_base=5, backoff_ms_max=20, stable_ms=60_000)
     section = section.model_copy(update={"origins": {"gate": server.origin}})
-    toy = adapter(heartbeat=heartbeat)
+    toy = adapter(heartbeat=heartbeat, pulse_ms_max=pulse_ms_max, roll_ms=roll_ms)
     feed = Feed(
         toy, toy.connections[0], topics, settings=section, on_frame=listener.on_frame, on_state=listener.on_state
     )

@@ -48,14 +48,24 @@ def refuse(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
 
 
 def adapter(
-    *, heartbeat: Heartbeat | None = None, topics: Callable[[Iterable[Instrument]], list[str]] = lambda _: ["a"]
+    *,
+    heartbeat: Heartbeat | None = None,
+    topics: Callable[[Iterable[Instrument]], list[str]] = lambda _: ["a"],
+    pulse_ms_max: int | None = None,
+    roll_ms: int | None = None,
 ) -> ExchangeAdapter:
     rule: Rule = lambda symbol: None  # noqa: E731
     return ExchangeAdapter(
         exchange=Exchange.GATE,
         connections=(
             Connection(
-                origin="wss://toy.invalid", path="/feed", topics=topics, subscribe=subscribe, heartbeat=heartbeat
+                origin="wss://toy.invalid",
+                path="/feed",
+                topics=topics,
+                subscribe=subscribe,
+                heartbeat=heartbeat,
+                pulse=None if pulse_ms_max is None else "pulse",
+                pulse_ms_max=pulse_ms_max or 0,
             ),
         ),
         budget=Budget(weight_max=100, window_ms=1_000),
@@ -63,6 +73,7 @@ def adapter(
         decoders={LIQUIDATION: refuse},
         instrument_rule=rule,
         instrument_sources=(),
+        roll_ms=roll_ms,
     )
 
 
