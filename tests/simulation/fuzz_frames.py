@@ -5,6 +5,7 @@ structure, whole frames spliced. A decoder must give events, nothing, or a refus
 and where every field that tells sides is as it was, no side may differ from those of the whole frame."""
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -211,7 +212,7 @@ class Fuzzer:
             return value[:at] + self._random.choice("0123456789.-eE") + value[at + self._random.randint(0, 1) :]
         if isinstance(value, int) and self._random.random() < 0.5:
             return self._random.choice((-value, value * 1_000, value // 1_000, value + 1))
-        return self._random.choice(ODD)
+        return copy.deepcopy(self._random.choice(ODD))  # its lists and objects are damaged in their turn
 
 
 def _parsed(frame: bytes) -> Any:
