@@ -72,6 +72,9 @@ def open_interest(
 
     Raises FrameRefused for an absurd amount."""
     assert coins is not None or usd is not None
+    for stated in (coins, usd):
+        if stated is not None and stated < 0:
+            raise refusal(instrument.exchange, "the open interest", str(stated), "a number that is not negative")
     if mark is not None and mark > 0:
         if usd is None and coins is not None:
             usd = _EXACT.multiply(coins, mark)

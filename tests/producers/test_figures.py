@@ -68,6 +68,8 @@ def test_what_is_not_stated_is_worked_out_by_the_mark_or_absent(
 def test_absurd_open_interest_is_refused() -> None:
     with pytest.raises(FrameRefused, match="open interest"):
         interest(coins="1e15", mark="80000")
+    with pytest.raises(FrameRefused, match="negative"):
+        interest(usd="-1")
 
 
 def rate(value: str, hours: float | None = None, *, settled: bool = False) -> Funding:
