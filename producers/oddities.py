@@ -1,6 +1,7 @@
 """What an exchange does that spoils nothing here, and is still to be told: frames that come again, rows out of order, a
 clock that is wrong. Pure: time is an argument, ms since 1970."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,6 +10,9 @@ from producers.recent import RecentIds
 FRAMES_MAX: Final = 1_024  # the latest ones, by hash: some seconds of a cascade
 DISORDER_MS_MIN: Final = 2_500  # exchanges push what they have each 0.1 to 1 s, by symbol: less is usual
 CLOCK_MS_MIN: Final = 2_000  # REST answers have whole seconds, so what is known of a clock is at best that exact
+LATE_MS_MIN: Final = 5_000  # of the youngest row; the slowest exchange pushes after 1 s
+LATE_SPAN_MS: Final = 10_000
+LATE_ROWS_MIN, LATE_ROWS_MAX = 5, 256  # fewer say nothing; more are not needed
 TOLD_MS_MIN: Final = 10_000  # from one telling to the next of the same
 
 
@@ -19,6 +23,7 @@ class Oddities:
         self._frames = RecentIds(FRAMES_MAX)
         self._repeated = self._disordered = 0
         self._newest_ms = self._disorder_ms = self._ahead_ms = 0.0
+        self._lags: deque[tuple[float, float]] = deque(maxlen=LATE_ROWS_MAX)  # received, lag
         self._told_ms: dict[str, int] = {}
 
     def frame(self, frame: bytes) -> None:
@@ -33,6 +38,7 @@ class Oddities:
             self._disorder_ms = max(self._disorder_ms, late_ms)
         self._newest_ms = max(self._newest_ms, min(event_ms, received_ms))  # a time to come makes no other row late
         self._ahead_ms = max(self._ahead_ms, event_ms - received_ms)
+        self._lags.append((received_ms, received_ms - event_ms))
 
     def take(self, now_ms: int, clock_offset_ms: float | None) -> list[str]:
         """What is to be told now; clock_offset_ms: the exchange's clock minus ours, as far as it is known.
@@ -43,6 +49,8 @@ class Oddities:
         >>> oddities.take(20_000, None), oddities.take(20_000, -5_000.0)
         (['frames came again: 1'], ["the exchange's clock is 5.0 s behind ours"])
         """
+        while self._lags and self._lags[0][0] < now_ms - LATE_SPAN_MS:
+            self._lags.popleft()
         told = [(what, sentence) for what, sentence in self._sentences(clock_offset_ms) if self._is_due(what, now_ms)]
         for what, _ in told:
             self._told_ms[what] = now_ms
@@ -66,3 +74,6 @@ class Oddities:
         if offset_ms is not None and abs(offset_ms) >= CLOCK_MS_MIN:
             way = "ahead of" if offset_ms > 0 else "behind"
             yield "clock", f"the exchange's clock is {abs(offset_ms) / 1_000:.1f} s {way} ours"
+        least_ms = min((lag_ms for _, lag_ms in self._lags), default=0.0)
+        if len(self._lags) >= LATE_ROWS_MIN and least_ms >= LATE_MS_MIN:
+            yield "late", f"no row comes within {least_ms / 1_000:.1f} s: the feed is late, or the exchange's clock is"

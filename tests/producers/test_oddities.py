@@ -55,6 +55,19 @@ def test_a_wrong_clock_is_told(offset_ms: float, told: list[str]) -> None:
     assert Oddities().take(NOW_MS, offset_ms) == told
 
 
+@pytest.mark.parametrize(
+    ("lags_ms", "told"),
+    [([9_000] * 4, []), ([9_000] * 4 + [4_999], []), ([9_000] * 4 + [5_000], ["no row comes within 5.0 s"])],
+)
+def test_a_feed_without_any_row_in_time_is_told(lags_ms: list[int], told: list[str]) -> None:
+    oddities = Oddities()
+    for lag_ms in lags_ms:
+        oddities.event(event_ms=NOW_MS, received_ms=NOW_MS + lag_ms)
+    sentences = oddities.take(NOW_MS + 9_000, None)
+    assert [sentence.partition(":")[0] for sentence in sentences] == told
+    assert oddities.take(NOW_MS + 30_000, None) == [], "those rows are long ago"
+
+
 @pytest.mark.parametrize("jump_ms", [-20_000, 20_000])
 def test_a_clock_that_is_set_is_known_at_the_next_answer(jump_ms: int) -> None:
     clock = ClockOffset()
