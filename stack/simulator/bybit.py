@@ -53,9 +53,12 @@ class Bybit(SimulatedExchange):
         f"/v5/market/{call}" for call in ("instruments-info", "tickers", "open-interest", "funding/history")
     )
     rest_limit: ClassVar[RestLimit] = RestLimit(
-        weight_max=600, window_ms=5_000, status=403, ban_status=403, header="X-Bapi-Limit-Reset-Timestamp",
-        header_unit="epoch_ms", body={"retCode": 10006, "retMsg": "Too many visits!"},
-    )  # fmt: skip
+        weight_max=600,
+        window_ms=5_000,
+        status=403,
+        ban_status=403,
+        body={"retCode": 403, "retMsg": "access too frequent"},
+    )
     side_words: ClassVar[Mapping[str, str]] = {'"S":"Buy"': '"S":"LongPosition"', '"S":"Sell"': '"S":"ShortPosition"'}
     kept_alive_by: frozenset[str] = frozenset({"text", "push"})
     idle_s_max: float = 600.0

@@ -112,7 +112,7 @@ async def test_a_stalled_connection_answers_pings_and_nothing_else() -> None:
         assert here.simulator.status()["sent"]["bybit"] == 0
 
 
-async def test_a_ban_closes_refuses_and_names_its_end() -> None:
+async def test_a_ban_closes_and_refuses() -> None:
     async with bench() as here, here.client() as socket, aiohttp.ClientSession() as http:
         await here.simulator.inflict("bybit", "ban", seconds=60)
         with pytest.raises(ConnectionClosed):
@@ -122,8 +122,7 @@ async def test_a_ban_closes_refuses_and_names_its_end() -> None:
                 pass
         async with http.get(here.origin + "/v5/market/tickers?category=linear") as answer:
             assert answer.status == 403
-            ends_ms = int(answer.headers["X-Bapi-Limit-Reset-Timestamp"])
-            assert 50_000 < ends_ms - here.simulator.now_ms <= 60_000
+            assert "Retry-After" not in answer.headers
 
 
 async def test_a_duplicate_counts_once() -> None:
