@@ -81,9 +81,11 @@ class _Control:
         self._simulator = simulator
 
     async def status(self, _: web.Request) -> web.Response:
+        """Figures of the play so far."""
         return web.json_response(self._simulator.status())
 
     async def sent(self, request: web.Request) -> web.StreamResponse:
+        """The rows that went out, as JSON lines."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         lines: list[str] = []
@@ -96,14 +98,17 @@ class _Control:
         return response
 
     async def play(self, _: web.Request) -> web.Response:
+        """Begin."""
         self._simulator.play()
         return web.json_response(self._simulator.status())
 
     async def pause(self, _: web.Request) -> web.Response:
+        """Deliver nothing more."""
         await self._simulator.pause()
         return web.json_response(self._simulator.status())
 
     async def drop(self, request: web.Request) -> web.Response:
+        """Close the connections of one exchange."""
         name = request.query.get("exchange", "")
         if name not in self._simulator.exchanges:
             known = ", ".join(self._simulator.exchanges)
@@ -111,6 +116,7 @@ class _Control:
         return web.json_response({"exchange": name, "dropped": await self._simulator.drop(name)})
 
     async def fault(self, request: web.Request) -> web.Response:
+        """Misbehave."""
         name = request.query.get("exchange", "")
         names = list(self._simulator.exchanges) if name == "*" else [name]
         try:
