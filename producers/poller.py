@@ -23,6 +23,8 @@ JITTER: Final = 0.1  # of an interval: calls of many machines do not meet in one
 RETRY_S: Final = 5.0  # after the first failure, doubled to the interval
 RETRY_DOUBLINGS_MAX: Final = 6
 SPREAD_SHARE: Final = 0.6  # of the budget, for calls by instrument; the rest is for bulk calls and instruments
+SETTLED_SHARE: Final = 0.1  # beside repeated calls by instrument, for histories: once an hour, so they have time
+SETTLED_ROUND_MS: Final = 60_000  # a round of histories takes at least that long, not the hour between two rounds
 CALLS_MAX: Final = 8  # by instrument, at a time
 HISTORY_MS: Final = 86_400_000  # of settled funding at the start
 SETTLED_INTERVAL_MS: Final = 3_600_000
@@ -54,7 +56,6 @@ class Poller:
         self.dead_letters = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._told: dict[tuple[str, str], float] = {}  # (call, refusal): when it went to the dead letters
-        self._spread = sum(poll.per_instrument is not None for poll in adapter.polls)
         self._log = structlog.get_logger().bind(exchange=self.exchange)
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
@@ -223,13 +224,28 @@ class Poller:
             self._market.health[kind].expect(poll.path, interval_ms, now_ms=time.time_ns() // 1_000_000)
 
     def _interval_ms(self, poll: Poll) -> int:
+        """The interval of a call; longer where all calls by instrument together would need too much of the budget."""
         if poll.per_instrument is None:
             return poll.interval_ms
-        calls = sum(map(poll.wants, self._catalogue.listed))
-        share = SPREAD_SHARE / self._spread
-        return self._rest.budget.interval_ms(calls, poll.weight, poll.interval_ms, share=share)
+        needed = sum(map(self._need, self._by_instrument(settled=False)))
+        share = SPREAD_SHARE * self._need(poll) / needed if needed else SPREAD_SHARE
+        return self._paced_ms(poll, poll.interval_ms, share=share)
 
     def _settled_pace_s(self, poll: Poll) -> float:
-        calls = sum(map(poll.wants, self._catalogue.listed))
-        share = SPREAD_SHARE / max(1, self._spread)
-        return self._rest.budget.interval_ms(calls, poll.weight, poll.interval_ms, share=share) / 1_000
+        share = SETTLED_SHARE if self._by_instrument(settled=False) else SPREAD_SHARE
+        share /= max(1, len(self._by_instrument(settled=True)))
+        return self._paced_ms(poll, SETTLED_ROUND_MS, share=share) / 1_000
+
+    def _by_instrument(self, *, settled: bool) -> list[Poll]:
+        return [poll for poll in self._adapter.polls if poll.per_instrument and poll.settled is settled]
+
+    def _need(self, poll: Poll) -> float:
+        """Weight a ms that a call by instrument takes at the interval that the adapter asks for."""
+        return self._calls(poll) * poll.weight / poll.interval_ms
+
+    def _calls(self, poll: Poll) -> int:
+        return sum(map(poll.wants, self._catalogue.listed))
+
+    def _paced_ms(self, poll: Poll, wanted_ms: int, *, share: float) -> int:
+        calls = self._calls(poll)
+        return self._rest.budget.interval_ms(calls, poll.weight, wanted_ms, share=share) if calls else wanted_ms

@@ -280,6 +280,34 @@ async def test_every_instrument_is_asked_for_within_the_budget(tmp_path: Path) -
     assert {event.instrument for event in outlet.events} == set(names) - {"C7"}
 
 
+async def test_calls_by_instrument_share_the_budget_by_need(tmp_path: Path) -> None:
+    names = [f"C{number}" for number in range(22)]
+    async with server() as served:
+        served.answers["/oi"] = served.answers["/few"] = [lambda query: {"rows": [["oi", query["symbol"], 0]]}]
+        many = bulk(per_instrument="symbol", wants=lambda row: row.instrument not in ("C0", "C1"), weight=2)
+        few = bulk(path="/few", per_instrument="symbol", wants=lambda row: row.instrument in ("C0", "C1"), weight=2)
+        none = bulk(path="/none", per_instrument="symbol", wants=lambda row: False, weight=2)
+        budget = Budget(weight_max=400, window_ms=1_000)
+        async with polling(toy(many, few, none, budget=budget), served, tmp_path, names) as (outlet, source):
+            await outlet.until(lambda: len(outlet.events) == 22)
+            # 22 calls of weight 2 in 60 % of half of 400 a second, for both alike
+            assert source.market.health[OPEN_INTEREST].expected_gap_ms == 367
+    assert served.count("/none") == 0
+
+
+async def test_histories_by_instrument_come_at_the_start_not_over_the_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller_module, "SETTLED_ROUND_MS", 50)
+    names = ["A", "B", "C"]
+    async with server() as served:
+        served.answers["/history"] = [lambda query: {"rows": [["settled", query["symbol"], 0]]}]
+        poll = bulk(path="/history", kinds=(FUNDING,), settled=True, interval_ms=3_600_000, per_instrument="symbol")
+        async with polling(toy(poll), served, tmp_path, names) as (outlet, _):
+            await outlet.until(lambda: len(outlet.events) == 3)
+    assert [query["symbol"] for _, query in served.requests] == names
+
+
 async def test_posted_calls_carry_their_parameters_in_the_body(tmp_path: Path) -> None:
     async with server() as served:
         served.answers["/info"] = [lambda query: {"rows": [["settled", query["coin"], query["startTime"] % 7]]}]
