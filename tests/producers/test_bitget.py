@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from producers.exchange import FUNDING, LIQUIDATION, OPEN_INTEREST, ControlKind
-from producers.exchanges.bitget import ADAPTER
+from producers.exchanges.bitget import ADAPTER, settled_window
 from producers.exchanges.bitget.instruments import decode_instruments, is_dated
 from producers.exchanges.bitget.market import decode_open_interest
 from producers.instruments import Instruments, shipped
@@ -42,6 +42,11 @@ def test_one_request_has_every_product_line_and_the_pulse() -> None:
     assert arguments[0] == {"instType": "usdt-futures", "topic": "ticker", "symbol": "BTCUSDT"}
     lines = ["usdt-futures", "usdc-futures", "coin-futures"]
     assert arguments[1:] == [{"instType": line, "topic": "liquidation"} for line in lines]
+
+
+@pytest.mark.parametrize(("hours", "rows"), [(0, 1), (2, 3), (24, 25), (1_000, 100)])
+def test_history_is_asked_for_as_many_rows_as_it_has_hours(hours: int, rows: int) -> None:
+    assert settled_window(0, hours * 3_600_000) == {"pageSize": rows}
 
 
 def test_refused_line_is_named_and_texts_are_understood() -> None:

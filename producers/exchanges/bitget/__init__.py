@@ -40,7 +40,9 @@ REST: Final = "https://api.bitget.com"
 INTERVAL_MS: Final = 30_000
 FUNDING_INTERVAL_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
-SETTLED_ROWS_MAX: Final = 100  # of a page of history-fund-rate, the exchange's limit; 24 h are at most 24
+SETTLED_ROWS_MAX: Final = (
+    100  # of a page of history-fund-rate, the exchange's limit; no contract settles more than hourly
+)
 CATEGORIES: Final = {Market.USDT: "USDT-FUTURES", Market.USDC: "USDC-FUTURES", Market.USD: "COIN-FUTURES"}
 _MARKET_FIELDS: Final = field_names(
     "action arg instType topic channel instId symbol data ts code msg requestTime list category lastPrice "
@@ -105,8 +107,12 @@ def subscribe(lines: Sequence[str]) -> list[Subscription]:
 
 
 def settled_window(from_ms: int, to_ms: int) -> Params:
-    """Parameters of history-fund-rate, which takes no times: the newest rows."""
-    return {"pageSize": SETTLED_ROWS_MAX}
+    """Parameters of history-fund-rate, which takes no times: as many of the newest rows as the span has hours.
+
+    >>> settled_window(0, 24 * HOUR_MS)
+    {'pageSize': 25}
+    """
+    return {"pageSize": min(SETTLED_ROWS_MAX, (to_ms - from_ms) // HOUR_MS + 1)}
 
 
 def is_perpetual_of(margin: Market, instrument: Instrument) -> bool:
