@@ -68,12 +68,14 @@ class Publisher:
 
     async def liquidations(self, events: Sequence[Liquidation]) -> None:
         """Queue events of one exchange; waits while the queue is full."""
-        name = self._names.of(LIQUIDATIONS)
+        if not events:
+            return
+        name, encode, produce = self._names.of(LIQUIDATIONS), self._codec.encode, self._producer.produce
+        delivered = self._delivered(LIQUIDATIONS, events[0].exchange)
         for event in events:
-            key, value = event.asset.encode(), self._codec.encode(LIQUIDATIONS, event)
-            delivered = self._delivered(LIQUIDATIONS, event.exchange)
+            key, value = event.asset.encode(), encode(LIQUIDATIONS, event)
             try:
-                self._producer.produce(name, value, key, on_delivery=delivered)  # a coroutine each would cost 1 µs
+                produce(name, value, key, on_delivery=delivered)  # a coroutine each would cost 1 µs
             except (BufferError, KafkaException):
                 await self._produce(name, key, value, delivered)
 

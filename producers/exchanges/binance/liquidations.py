@@ -65,6 +65,8 @@ class _Envelope(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
 
 
+_EXCHANGE: Final = Exchange.BINANCE  # looked up once: attributes of an enum are slow before Python 3.12
+_AVERAGE: Final = PriceKind.AVERAGE
 _FRAMES: Final = msgspec.json.Decoder(_Frame)
 _ENVELOPES: Final = msgspec.json.Decoder(_Envelope)
 
@@ -93,7 +95,7 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
             NAME, "st", st, f"the one of {order.s}, which is {'COIN-M (2)' if instrument.inverse else 'USD-M (1)'}"
         )
     quantity, fields = (order.q, ("o.q", "o.ap")) if is_zero(order.z) else (order.z, ("o.z", "o.ap"))
-    price, price_kind = order.ap, PriceKind.AVERAGE
+    price, price_kind = order.ap, _AVERAGE
     if is_zero(price):
         price, price_kind, fields = order.p, PriceKind.ORDER, (fields[0], "o.p")
     amounts = (inverse if instrument.inverse else linear_by_unit)(
@@ -102,7 +104,7 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     return [
         Liquidation(
             event_id=f"{NAME}:{order.s}:{order.S}:{order.T}:{order.z}:{order.ap}:0",
-            exchange=Exchange.BINANCE,
+            exchange=_EXCHANGE,
             asset=instrument.asset,
             instrument=order.s,
             market=instrument.market,
