@@ -9,6 +9,8 @@ from producers.recent import RecentIds
 
 FRAMES_MAX: Final = 1_024  # the latest ones, by hash: some seconds of a cascade
 DISORDER_MS_MIN: Final = 2_500  # exchanges push what they have each 0.1 to 1 s, by symbol: less is usual
+ORDER_SPAN_MS: Final = 10_000
+AHEAD_MS_MAX: Final = 60_000  # of a wrong clock; a row from farther ahead is a wrong row, and makes no other late
 CLOCK_MS_MIN: Final = 2_000  # REST answers have whole seconds, so what is known of a clock is at best that exact
 LATE_MS_MIN: Final = 5_000  # of the youngest row; the slowest exchange pushes after 1 s
 LATE_SPAN_MS: Final = 10_000
@@ -22,7 +24,8 @@ class Oddities:
     def __init__(self) -> None:
         self._frames = RecentIds(FRAMES_MAX)
         self._repeated = self._disordered = 0
-        self._newest_ms = self._disorder_ms = self._ahead_ms = 0.0
+        self._disorder_ms = self._ahead_ms = 0.0
+        self._newest: deque[tuple[float, int]] = deque()  # received, event time: each later than all that follow
         self._lags: deque[tuple[float, float]] = deque(maxlen=LATE_ROWS_MAX)  # received, lag
         self._told_ms: dict[str, int] = {}
 
@@ -32,13 +35,10 @@ class Oddities:
 
     def event(self, *, event_ms: int, received_ms: float) -> None:
         """Take a liquidation that is no history."""
-        late_ms = self._newest_ms - event_ms
-        if late_ms >= DISORDER_MS_MIN:
-            self._disordered += 1
-            self._disorder_ms = max(self._disorder_ms, late_ms)
-        self._newest_ms = max(self._newest_ms, min(event_ms, received_ms))  # a time to come makes no other row late
         self._ahead_ms = max(self._ahead_ms, event_ms - received_ms)
         self._lags.append((received_ms, received_ms - event_ms))
+        if event_ms - received_ms <= AHEAD_MS_MAX:
+            self._order(event_ms, received_ms)
 
     def take(self, now_ms: int, clock_offset_ms: float | None) -> list[str]:
         """What is to be told now; clock_offset_ms: the exchange's clock minus ours, as far as it is known.
@@ -60,6 +60,18 @@ class Oddities:
                 self._disordered, self._disorder_ms = 0, 0.0
         self._ahead_ms = 0.0
         return [sentence for _, sentence in told]
+
+    def _order(self, event_ms: int, received_ms: float) -> None:
+        """Hold a row against the newest of the last ten seconds."""
+        while self._newest and self._newest[0][0] < received_ms - ORDER_SPAN_MS:
+            self._newest.popleft()
+        late_ms = self._newest[0][1] - event_ms if self._newest else 0
+        if late_ms >= DISORDER_MS_MIN:
+            self._disordered += 1
+            self._disorder_ms = max(self._disorder_ms, late_ms)
+        while self._newest and self._newest[-1][1] <= event_ms:
+            self._newest.pop()
+        self._newest.append((received_ms, event_ms))
 
     def _is_due(self, what: str, now_ms: int) -> bool:
         return now_ms - self._told_ms.get(what, -TOLD_MS_MIN) >= TOLD_MS_MIN

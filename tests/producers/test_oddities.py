@@ -78,3 +78,15 @@ def test_a_clock_that_is_set_is_known_at_the_next_answer(jump_ms: int) -> None:
         known_ms = clock.get()
         assert known_ms is not None
         assert abs(known_ms - offset_ms) < 1_000
+
+
+def test_order_is_told_while_a_clock_is_wrong_and_not_when_it_is_set_right() -> None:
+    # 0 s                20 s ahead               set right, 11 s later
+    # |+20 s  +23 s  +20 s: out of order|         |+0 s: in order
+    oddities = Oddities()
+    for event_ms in (20_000, 23_000, 20_000):
+        oddities.event(event_ms=NOW_MS + event_ms, received_ms=NOW_MS)
+    told = oddities.take(NOW_MS, None)
+    assert "rows came out of order: 1, by up to 3.0 s" in told
+    oddities.event(event_ms=NOW_MS + 11_000, received_ms=NOW_MS + 11_000)
+    assert oddities.take(NOW_MS + 30_000, None) == []
