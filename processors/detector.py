@@ -2,7 +2,8 @@
 
 The same two logs give the same outputs, byte for byte, however the runs are cut and wherever a snapshot was taken.
 One record is folded in this order: T moves; tumbling windows that became final are closed (by end, size, asset);
-levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state."""
+levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state. A
+record whose id came within ten minutes before it moves T and nothing else."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -39,8 +40,9 @@ from processors.windows.kernel import (
     judge_tick,
     next_due_ms,
 )
-from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, rules_of
+from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, Array, rules_of
 from processors.windows.panes import count_due, first_times, take_due
+from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, new_seen, note_all, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store, pack
 from schemas.codec import Codec
@@ -102,6 +104,7 @@ class Detector:
         self._flags = [window.flag for window in settings.windows]
         self._store = Store(settings)
         self._rules = rules_of(settings)
+        self._seen = new_seen(IDS_FIRST)
         self._clock = np.zeros(1, CLOCK)
         self._clock["tapes"] = NOT_SEEN
         self._ends = np.zeros(len(settings.windows), np.int64)
@@ -125,8 +128,25 @@ class Detector:
         now_ms = max(self.log_time_ms, int(self._store.assets["context_ms"][row]))
         return self._store.sources.interest(row, now_ms)
 
+    @property
+    def duplicates(self) -> int:
+        """Liquidations that came within ten minutes of one with the same id and did not count, since the start."""
+        return int(self._seen.counts[DOUBLED])
+
+    @property
+    def ids_forgotten(self) -> int:
+        """Ids that were forgotten before ten minutes had passed, because there were too many."""
+        return int(self._seen.counts[FORGOTTEN])
+
+    def remember(self, heard: Array) -> None:
+        """After `restore`: ids (`id_of`) and append times [n, 2] of the liquidations of the ten minutes before
+        `next_offset`, in the order of the log, without those that `fold` refuses. Duplicates are told by them."""
+        self._seen = with_room(self._seen, len(heard))
+        note_all(heard[:, 0], heard[:, 1], self._seen)
+        self._seen.counts[FORGOTTEN:] = 0
+
     def state_bytes(self) -> int:
-        """Memory of the assets' state."""
+        """Memory of the assets' state, the ids of the last ten minutes aside."""
         return self._store.nbytes()
 
     def fold(self, run: Sequence[Delivered]) -> list[Output]:
@@ -138,23 +158,13 @@ class Detector:
         if not run:
             return []
         packed = pack(run, self._store)
+        self._seen = with_room(self._seen, len(run))
         offsets = packed["offset"]
         assert (offsets[1:] > offsets[:-1]).all(), "a run stands in the order of its offsets"
         outputs: list[Output] = []
         store, at = self._store, 0
         while True:
-            at, why, what = fold_run(
-                packed,
-                at,
-                self._clock,
-                store.assets,
-                store.panes,
-                store.bins,
-                store.sources.context,
-                store.sizes,
-                self._rules,
-                self._ends,
-            )
+            at, why, what = fold_run(packed, at, self._seen, self._clock, *store.arrays, self._rules, self._ends)
             if why == RUN_ENDS:
                 break
             self._offset = int(offsets[at])
@@ -204,7 +214,8 @@ class Detector:
         return rows
 
     def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
-        """Take the state of snapshots, in any order; go on from `next_offset` and `next_sequence` after it.
+        """Take the state of snapshots, in any order; go on from `next_offset` and `next_sequence` after it, and after
+        `remember`.
 
         An asset's row may be newer than the partition's: what it has seen is then skipped for this asset alone.
         Raises SchemaError for a row of another format or of other sizes of window; the detector is of no use then."""
@@ -239,18 +250,7 @@ class Detector:
         if now_ms >= clock["alarm_ms"]:
             self._clock_is_due(outputs)
         due = np.zeros(len(store.names), np.int64)
-        if not judge_tick(
-            now_ms,
-            sequence,
-            store.assets,
-            len(store.names),
-            store.panes,
-            store.bins,
-            store.sources.context,
-            store.sizes,
-            self._rules,
-            due,
-        ):
+        if not judge_tick(now_ms, sequence, len(store.names), *store.arrays, self._rules, due):
             return
         judged = store.judged
         for row in sorted(np.flatnonzero(due).tolist(), key=store.names.__getitem__):

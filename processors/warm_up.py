@@ -4,6 +4,8 @@ A worker that compiled in the middle of its stream would be thrown out of its gr
 
 from typing import Final
 
+import numpy as np
+
 from processors.detector import Delivered, Detector
 from processors.settings import DetectorSettings
 from schemas.codec import Codec
@@ -20,6 +22,7 @@ ASSET: Final = "WARM-UP"
 def warm_up(settings: DetectorSettings) -> None:
     """Run every compiled function once, on a detector of its own."""
     detector = Detector(settings, partition=None)
+    detector.remember(np.zeros((1, 2), np.int64))
     detector.fold([Delivered(i, HOUR_MS + i * SPAN_MS // EVENTS, _liquidation(i)) for i in range(EVENTS)])
     entries: list[JournalContext | int] = [
         _context(OPEN_INTEREST, _open_interest()),

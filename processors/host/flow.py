@@ -197,6 +197,8 @@ class Flow:
             self._fold_decoded(delivered[half:], run)
             return
         metrics.EVENTS.inc(len(delivered))
+        metrics.DUPLICATES.labels(self.partition).set(self._detector.duplicates)
+        metrics.FORGOTTEN.labels(self.partition).set(self._detector.ids_forgotten)
         self._emit(outputs)
 
     def _apply_due(self) -> None:

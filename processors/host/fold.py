@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from processors.detector import Delivered, Output
+from processors.windows.layout import Array
 from schemas.records import DetectorSnapshot, JournalEntry
 
 
@@ -37,6 +38,14 @@ class Fold(Protocol):
     def log_time_ms(self) -> int:
         """Running maximum of append times and ticks, ms."""
 
+    @property
+    def duplicates(self) -> int:
+        """Liquidations that came again and did not count."""
+
+    @property
+    def ids_forgotten(self) -> int:
+        """Ids that a duplicate is no longer told by, for want of room."""
+
     def fold(self, run: Sequence[Delivered]) -> list[Output]:
         """Fold liquidations."""
 
@@ -48,3 +57,6 @@ class Fold(Protocol):
 
     def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
         """Take the state of a partition."""
+
+    def remember(self, heard: Array) -> None:
+        """After that: ids and append times of the liquidations of the ten minutes before."""

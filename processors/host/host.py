@@ -201,6 +201,7 @@ class Host:
     def _new_flow(self, one: Recovered) -> Flow:
         detector = self._detector(one.partition)
         detector.restore(one.rows)
+        detector.remember(one.heard)
         return Flow(
             one.partition,
             detector,

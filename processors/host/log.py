@@ -111,6 +111,18 @@ class LogReader:
             ) from exc
         return low, high
 
+    def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """Offset of the first record from `time_ms` on; the end without one."""
+        try:
+            (found,) = self._consumer.offsets_for_times(
+                [TopicPartition(topic, partition, max(0, time_ms))], timeout=BOUNDS_S_MAX
+            )
+        except KafkaException as exc:
+            raise BrokerUnavailable(
+                f"asking {topic}/{partition} at {self._servers} for {time_ms} ms: {exc.args[0].str()}"
+            ) from exc
+        return found.offset if found.offset >= 0 else self.bounds(topic, partition)[1]
+
     def close(self) -> None:
         """End the consumer."""
         self._consumer.close()

@@ -16,6 +16,14 @@ GAPS: Final = Counter("liqcascade_detector_gaps", "Stretches of the log in which
 FAILED: Final = Counter("liqcascade_detector_flow_failures", "Partitions that were started again from their snapshot")
 STALLED: Final = Counter("liqcascade_detector_stalls", "Times that records lay ready and did not come")
 LAG: Final = Gauge("liqcascade_detector_lag", "Liquidations not folded yet", ["partition"])
+DUPLICATES: Final = Gauge(
+    "liqcascade_detector_duplicates",
+    "Liquidations that came again within ten minutes, since the takeover",
+    ["partition"],
+)
+FORGOTTEN: Final = Gauge(
+    "liqcascade_detector_ids_forgotten", "Ids forgotten within ten minutes for want of room", ["partition"]
+)
 SNAPSHOT_ROWS: Final = Counter("liqcascade_detector_snapshot_rows", "Rows of state written")
 SNAPSHOT_BYTES: Final = Counter("liqcascade_detector_snapshot_bytes", "Bytes of state written")
 RECOVERY_S: Final = Histogram(

@@ -6,12 +6,14 @@ replay. Only then what was published, so that nothing which that journal gave ri
 
 import threading
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import numpy as np
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -19,15 +21,20 @@ from processors.host import metrics
 from processors.host.log import LogReader, LogRecord
 from processors.host.places import EPOCH_HEADER, ID_FIELDS, PLACES_HEADER, PUBLISHED, WRITTEN, Places, letter_id
 from processors.journal import Journal
+from processors.snapshots import FORMAT, PARTITION_ROW, read_partition
+from processors.windows.layout import Array
+from processors.windows.seen import SPAN_MS, id_of
+from processors.windows.store import why_refused
 from runtime.kafka import producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError
-from schemas.records import DetectorSnapshot, JournalEntry
+from schemas.records import DetectorSnapshot, JournalEntry, Liquidation
 from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TOPICS
 from schemas.words import JournalKind
 
 OPENINGS_MAX: Final = 5  # a former owner would have to write between reading and opening as often
+CLOCKS_MS_MAX: Final = 60_000  # by which the clocks of two brokers may differ
 OPENING_S_MAX: Final = 4.0  # a broker that answers takes milliseconds; a worker that ends waits for it
 log = structlog.get_logger(__name__)
 
@@ -36,12 +43,14 @@ log = structlog.get_logger(__name__)
 class Recovered:
     """One partition as its new owner finds it.
 
+    `heard`: ids and append times of the ten minutes before;
     `position`: next offset of the liquidations to fold; `end`: their end now, which no former owner was past;
     `entries`: of the journal, behind the state; `published`: ids that may come again; `places`: where these began;
     `ends`: where the topics end now."""
 
     partition: int
     rows: list[DetectorSnapshot] = field(default_factory=list)
+    heard: Array = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     position: int = 0
     end: int = 0
     epoch: int = 1
@@ -71,6 +80,7 @@ def recover(
                     f"{names.of(SNAPSHOTS)} and {names.of(JOURNAL)} too, or use another kafka.topic_prefix"
                 )
             one.position = max(one.position, low)
+    _read_heard(settings, codec, found, ending)
     _read_journal(settings, codec, found, ending)
     _read_published(settings, codec, found, ending)
     metrics.RECOVERY_S.observe(time.monotonic() - started_s)
@@ -95,6 +105,41 @@ def _read_state(settings: KafkaSettings, codec: Codec, found: Mapping[int, Recov
         one.places = msgspec.json.decode(dict(own.headers)[PLACES_HEADER], type=Places)
         one.position = one.places[LIQUIDATIONS.name]
         one.rows = [codec.decode(DetectorSnapshot, row.value or b"") for row in rows[partition].values()]
+
+
+def _read_heard(settings: KafkaSettings, codec: Codec, found: Mapping[int, Recovered], ending: threading.Event) -> None:
+    """Read the ids of the liquidations that a duplicate of what comes next could be of."""
+    name = topic_names(settings).of(LIQUIDATIONS)
+    starts = {}
+    with LogReader(settings, {}, ending=ending) as reader:
+        for partition, one in found.items():
+            own = next((row for row in one.rows if row.asset == PARTITION_ROW), None)
+            if own is not None and own.format == FORMAT:
+                from_ms = read_partition(own).now_ms - SPAN_MS - CLOCKS_MS_MAX
+                start = reader.offset_at(name, partition, from_ms)
+                if start < one.position:
+                    starts[name, partition] = start
+    heard: dict[int, array[int]] = {partition: array("q") for _, partition in starts}
+    waiting = set(heard)
+    with LogReader(settings, starts, ending=ending) as reader:
+        while waiting:
+            for record in reader.read():
+                if record.offset < found[record.partition].position:
+                    heard[record.partition].extend(_heard(codec, record))
+                if record.offset >= found[record.partition].position - 1:
+                    waiting.discard(record.partition)
+            if reader.ended:
+                break
+    for partition, pairs in heard.items():
+        found[partition].heard = np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _heard(codec: Codec, record: LogRecord) -> tuple[int, ...]:
+    try:
+        liquidation = codec.decode(Liquidation, record.value or b"")
+    except SchemaError:
+        return ()  # in the dead letters
+    return () if why_refused(liquidation) else (id_of(liquidation.event_id), record.timestamp)
 
 
 def _read_journal(

@@ -144,7 +144,7 @@ def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -
 def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rules: Array) -> Figures:
     """Figures of an asset at T = `now_ms`; `ends` as in `measure`."""
     buffer = np.empty(WINDOWS + len(store.sizes) * WINDOW, np.int64)
-    measure(row, now_ms, store.assets, store.panes, store.bins, store.sources.context, store.sizes, rules, ends, buffer)
+    measure(row, now_ms, *store.arrays, rules, ends, buffer)
     numbers: list[int] = buffer.tolist()
     windows = [
         WindowSums(size_ms, *numbers[place : place + WINDOW])

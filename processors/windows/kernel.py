@@ -14,6 +14,7 @@ from processors.metrics.correlation import mean_pearson
 from processors.windows.context import CHANGE_5M, RATE, Context, refresh_context
 from processors.windows.layout import LONG_AGO, NEVER, SIDES, Array, Row
 from processors.windows.panes import TEN, Panes, add, add_bin, binned, highest_count, place_of, window_sum
+from processors.windows.seen import Seen, note
 
 RUN_ENDS, CLOCK_IS_DUE, EVENT_IS_LATE, ASSET_IS_DUE = range(4)
 RAISE, UPDATE, STATE = 1, 2, 4  # what an asset is due for, as bits
@@ -21,8 +22,8 @@ RAISE, UPDATE, STATE = 1, 2, 4  # what an asset is due for, as bits
 
 @jit
 def fold_run(
-    run: Array, start: int, clock: Array, assets: Array, panes: Panes, bins: Array, context: Context, sizes: Array,
-    rules: Array, ends: Array,
+    run: Array, start: int, seen: Seen, clock: Array, assets: Array, panes: Panes, bins: Array, context: Context,
+    sizes: Array, rules: Array, ends: Array,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Fold records from `start` on until one makes something due: (index, why, what).
 
@@ -36,7 +37,7 @@ def fold_run(
         if time.now_ms >= time.alarm_ms:
             return i, CLOCK_IS_DUE, 0
         time.tapes[event.slot] = event.tape
-        if event.seen:
+        if note(event.id, event.append_ms, seen) or event.seen:
             continue
         if event.backlog or time.now_ms - event.event_ms > rule.grace_ms_max:
             return i, EVENT_IS_LATE, 0
@@ -168,7 +169,7 @@ def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None
 
 @jit
 def judge_tick(
-    now_ms: int, sequence: int, assets: Array, count: int, panes: Panes, bins: Array, context: Context, sizes: Array,
+    now_ms: int, sequence: int, count: int, assets: Array, panes: Panes, bins: Array, context: Context, sizes: Array,
     rules: Array, due_of: Array,
 ) -> int:  # fmt: skip
     """Judge the window that ends at T - tick_lag_ms in every asset that is not quiet; returns how many are due.

@@ -83,6 +83,7 @@ CLOCK: Final = np.dtype(
 EVENT: Final = np.dtype(
     [
         ("offset", np.int64),
+        ("id", np.int64),
         ("append_ms", np.int64),
         ("event_ms", np.int64),
         ("micro_usd", np.int64),

@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from processors.settings import DetectorSettings, panes_kept
+from processors.windows.context import Context
 from processors.windows.layout import EVENT, MICRO, Array, Row, bins_kept, new_assets, sizes_of
 from processors.windows.panes import Panes, new_panes
+from processors.windows.seen import id_of
 from processors.windows.sources import Sources
 from schemas.errors import RecordRefused
 from schemas.records import Liquidation
@@ -55,6 +57,11 @@ class Store:
             self.names.append(asset)
         return row
 
+    @property
+    def arrays(self) -> tuple[Array, Panes, Array, Context, Array]:
+        """What compiled functions take: scalars, panes, bins, context, sizes."""
+        return self.assets, self.panes, self.bins, self.sources.context, self.sizes
+
     def scalars(self, row: int) -> Row:
         """Scalars of an asset; writing to a field changes the state."""
         return self.assets[row]
@@ -100,6 +107,7 @@ def pack(run: Sequence[Delivered], store: Store) -> Array:
     packed = np.zeros(len(run), EVENT)
     rows = [store.row(event.asset) for event in events]
     packed["offset"] = [delivered.offset for delivered in run]
+    packed["id"] = [id_of(event.event_id) for event in events]
     packed["append_ms"] = [delivered.append_time_ms for delivered in run]
     packed["event_ms"] = [event.event_time_ms for event in events]
     packed["micro_usd"] = [round(event.notional_usd * MICRO) for event in events]

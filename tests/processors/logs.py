@@ -4,9 +4,12 @@ import random
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import numpy as np
 
 from processors.detector import Delivered, Detector, Output
 from processors.settings import DetectorSettings
+from processors.windows.layout import Array
+from processors.windows.seen import id_of
 from schemas.codec import Codec, to_json
 from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest
 from schemas.topics import FUNDING, OPEN_INTEREST
@@ -208,6 +211,7 @@ def random_log(
     log: list[Entry] = []
     now, sequence, offset = 0, 0, 0
     gap_ms = 5.0
+    events_before: list[Liquidation] = []
     while offset < events:
         if rng.random() < 0.03:
             gap_ms = rng.choice((0.5, 2.0, 5.0, 20.0, 100.0, 1_000.0))
@@ -232,6 +236,9 @@ def random_log(
             backlog=rng.random() < 0.01,
             name=offset,
         )
+        if rng.random() < 0.05 and events_before:
+            event = rng.choice(events_before[-300:])  # comes again
+        events_before.append(event)
         log.append(at(offset, now - rng.choice((0, 0, 0, 7)), event))
         offset += 1
     return log
@@ -264,6 +271,12 @@ def cascade_log(seed: int, *, assets: Sequence[str] = ("BTC",), peak_per_s: int 
         log.append(tick(sequence, now, after_offset=offset - 1))
         sequence += 1
     return log
+
+
+def heard(log: Iterable[Entry]) -> Array:
+    """What a new owner reads of the log before its place."""
+    pairs = [(id_of(one.liquidation.event_id), one.append_time_ms) for one in log if isinstance(one, Delivered)]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def as_lines(outputs: Iterable[Output]) -> list[bytes]:

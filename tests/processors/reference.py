@@ -57,6 +57,7 @@ class Reference:
         self.now = 0
         self.progress_s = -1
         self.assets: dict[str, Asset] = {}
+        self.heard_ms: dict[str, int] = {}
         self.context: defaultdict[str, AssetContext] = defaultdict(AssetContext)
         self.out: list[Published] = []
 
@@ -65,6 +66,10 @@ class Reference:
         self.now = max(self.now, delivered.append_time_ms)
         self._clock()
         event = delivered.liquidation
+        known = self.heard_ms.get(event.event_id, -(10**15))
+        self.heard_ms[event.event_id] = delivered.append_time_ms
+        if delivered.append_time_ms - known < 600_000:
+            return self.out
         lag = self.now - event.event_time_ms
         asset = self.assets.setdefault(event.asset, Asset([[] for _ in self.sizes]))
         if event.backlog or lag > max(size.grace_ms for size in self.sizes):

@@ -17,6 +17,7 @@ from tests.processors.logs import (
     as_lines,
     at,
     fold_all,
+    heard,
     liquidation,
     new_detector,
     random_log,
@@ -60,6 +61,7 @@ def test_snapshots_change_no_byte(stops: list[int]) -> None:
         rows |= {row.asset: row for row in detector.snapshot()}
         detector = new_detector()
         detector.restore(rows.values())
+        detector.remember(heard(LOG[:done]))
     assert as_lines(outputs) == LINES
 
 
@@ -80,6 +82,7 @@ def test_rows_of_different_age_change_no_byte(data: st.DataObject) -> None:
 
     again = new_detector()
     again.restore(reversed(rows.values()))
+    again.remember(heard(LOG[:older]))
     outputs = fold_all(again, LOG[older:])
     # what the assets ahead had published between the two is not said again; everything else is, byte for byte
     said = as_lines(one for one in between if one.key in ahead)

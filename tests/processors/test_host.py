@@ -105,6 +105,17 @@ async def test_a_consumer_that_fell_silent_is_noticed(topics: DetectorTopics, mo
         await until(lambda: len(late_ids(topics)) == 10, "the host has read them itself")
 
 
+async def test_a_new_owner_knows_the_ids_of_the_ten_minutes_before(topics: DetectorTopics) -> None:
+    events = [liquidation(number, event_time_ms=OLD_MS) for number in range(10)]
+    for turn in range(2):  # the second owner begins behind the first one's state, and gets the same events again
+        async with running(topics) as host:
+            topics.append([*events, liquidation(10 + turn, event_time_ms=OLD_MS)], partition=0)
+            host.deliver(0, topics.read(LIQUIDATIONS, 0)[11 * turn :])
+            await until(lambda turn=turn: f"event-{10 + turn}" in late_ids(topics), "all are folded")  # type: ignore[misc]
+    assert late_ids(topics) == [f"event-{number}" for number in range(12)]
+    topics.assert_published_as_replayed()
+
+
 async def test_records_that_come_again_are_dropped(topics: DetectorTopics) -> None:
     async with running(topics) as host:
         topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
