@@ -110,9 +110,8 @@ async def test_health_is_keyed_by_exchange_and_channel(settings: KafkaSettings) 
 
 async def test_record_that_is_refused_ends_the_publisher(settings: KafkaSettings) -> None:
     out = Publisher(settings, queue_messages_max=100)
-    too_large = FrameRefused("decoding: far too large")
     with pytest.raises(BrokerUnavailable, match="publishing to"):
-        await out.dead_letter(b"x" * 2_000_000, too_large, exchange="okx", channel="liquidation", received_time_us=1)
+        await out.raw_frame(b"x" * 2_000_000, exchange="okx", channel="liquidation", received_time_us=1)
     await out.close(5.0)
 
 
