@@ -12,6 +12,7 @@ from schemas.words import Exchange, FeedState
 
 REPEAT_MS: Final = 60_000  # a channel states itself at least this often
 DRIFT_MS: Final = 600_000  # a sign of drift counts for so long; one that goes on is seen again
+DRIFT_TOLD_MS_MIN: Final = 1_000
 DOWN_MS: Final = 60_000  # of trying in vain
 INTERVALS_MAX: Final = 3  # of a REST call without an answer, then its data are stale
 STALE_MS_MIN: Final = 5_000  # whatever the interval: one slow answer is no failure
@@ -42,7 +43,8 @@ class ChannelHealth:
         self.lags = Lags()
         self._clock = clock
         self._since_ms = now_ms
-        self._detail = STARTING
+        self._detail = self._told = STARTING
+        self._told_ms = now_ms
         self._drifts: dict[str, tuple[str, int]] = {}  # what -> sentence, last seen
 
     @property
@@ -55,7 +57,8 @@ class ChannelHealth:
         return self.state, self._detail
 
     def drift(self, what: str, sentence: str, *, now_ms: int) -> list[FeedHealth]:
-        """A sign that the exchange has changed something; `what` is told once, however often it is seen."""
+        """A sign that the exchange has changed something. The newest sentence of each `what` counts, and however often
+        they change, they are told once a second."""
         self._drifts[what] = (sentence, now_ms)
         return self.review(now_ms)
 
@@ -66,13 +69,20 @@ class ChannelHealth:
             self._drifts = {what: seen for what, seen in self._drifts.items() if now_ms - seen[1] < DRIFT_MS}
         if self._drifts and state in (FeedState.SUBSCRIBED, FeedState.LIVE):
             state, detail = FeedState.DRIFT, "; ".join(sentence for sentence, _ in self._drifts.values())
-        told_anew = state is FeedState.DRIFT or self._detail == STARTING
-        changed = state is not self.state or (told_anew and detail != self._detail)
         self._detail = detail
-        if not changed:
+        if state is self.state and not self._is_told_anew(now_ms):
             return []
-        self.state, self._since_ms = state, now_ms
+        if state is not self.state:
+            self.state, self._since_ms = state, now_ms
+        self._told, self._told_ms = detail, now_ms
         return [self.now(now_ms)]
+
+    def _is_told_anew(self, now_ms: int) -> bool:
+        """Whether another reason of the same state is to be told: of drift, and of a failure right at the start."""
+        if self._detail == self._told:
+            return False
+        drifts = self.state is FeedState.DRIFT and now_ms - self._told_ms >= DRIFT_TOLD_MS_MIN
+        return drifts or self._told == STARTING
 
     def now(self, now_ms: int) -> FeedHealth:
         """The state as it is, to repeat it."""

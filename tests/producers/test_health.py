@@ -165,17 +165,22 @@ def test_usual_gap_is_not_above_three_times_the_longest(gaps_ms: list[int]) -> N
     assert learner.usual_ms is None or min(gaps_ms) <= learner.usual_ms <= 3 * max(gaps_ms)
 
 
-def test_drift_is_told_once_and_forgotten() -> None:
+def test_drift_is_told_at_most_once_a_second_and_forgotten() -> None:
     health = stream()
     live(health)
     (drift,) = health.drift("fields", "fields that are not known: x", now_ms=10)
     assert (drift.state, drift.detail) == (DRIFT, "fields that are not known: x")
-    assert health.drift("fields", "fields that are not known: x", now_ms=20) == []
-    (both,) = health.drift("sides", "sides: 30 of 50", now_ms=30)
+    assert health.drift("fields", "fields that are not known: x", now_ms=5_000) == []
+    (both,) = health.drift("sides", "sides: 30 of 50", now_ms=5_001)
     assert both.detail == "fields that are not known: x; sides: 30 of 50"
-    assert states(health.update(0, RECONNECTING, "cut", now_ms=40)) == [(RECONNECTING, 40)]
-    assert [record.state for record in health.update(0, SUBSCRIBED, "", now_ms=50)] == [GAP, DRIFT]
-    assert [record.state for record in health.review(30 + DRIFT_MS)] == [SUBSCRIBED]
+    assert both.since_ms == 10
+    for after_ms in range(1, 1_000):
+        assert health.drift("sides", f"sides: {after_ms} of 50", now_ms=5_001 + after_ms) == []
+    (newest,) = health.review(6_001)
+    assert newest.detail == "fields that are not known: x; sides: 999 of 50"
+    assert states(health.update(0, RECONNECTING, "cut", now_ms=7_000)) == [(RECONNECTING, 7_000)]
+    assert [record.state for record in health.update(0, SUBSCRIBED, "", now_ms=8_000)] == [GAP, DRIFT]
+    assert [record.state for record in health.review(6_000 + DRIFT_MS)] == [SUBSCRIBED]
 
 
 def test_poll_from_the_first_answer_to_stale_data_and_back() -> None:
