@@ -12,9 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.exchange import FRAME_BYTES_MAX, LIQUIDATION, ControlKind, ExchangeAdapter, shards
+from producers.budget import RateBudget
+from producers.drift import FieldWatch
+from producers.exchange import (
+    FRAME_BYTES_MAX,
+    FUNDING,
+    LIQUIDATION,
+    OPEN_INTEREST,
+    ControlKind,
+    ExchangeAdapter,
+    shards,
+)
 from producers.exchanges import ADAPTERS
 from producers.instruments import Instruments, shipped
+from producers.marks import Marks
 from schemas.codec import Codec, from_plain
 from schemas.errors import FrameRefused, UnknownInstrument
 from schemas.records import Liquidation
@@ -109,6 +120,42 @@ class TestAdapter:
             assert all(text.count(f'"{topic}"') == 1 for topic in topics)
             assert all(request.acks > 0 and json.loads(request.frame) for request in requests)
 
+    def test_pulse_is_no_topic_of_its_own_and_its_request_is_answered(self, adapter: ExchangeAdapter) -> None:
+        for connection in adapter.connections:
+            assert connection.pulse is not None
+            assert connection.pulse not in connection.topics(shipped(adapter.exchange))
+            assert sum(request.acks for request in connection.subscribe([connection.pulse])) > 0
+            assert connection.pulse_ms_max <= 60_000
+
+    def test_calls_are_encrypted_and_within_the_budget(self, adapter: ExchangeAdapter) -> None:
+        budget = RateBudget(adapter.budget)
+        repeated = 0.0
+        for poll in adapter.polls:
+            assert poll.url().startswith("https://")
+            assert poll.url("ws://127.0.0.1:9/x") == "http://127.0.0.1:9/x" + poll.path
+            assert 0 < poll.weight <= budget.weight_max
+            assert poll.settled or 10_000 <= poll.interval_ms <= 300_000
+            if poll.per_instrument is None and not poll.settled:
+                repeated += poll.weight * budget.window_ms / poll.interval_ms
+        assert repeated <= budget.weight_max * 0.4, "calls by instrument and instruments need the rest"
+        kinds = {kind for poll in adapter.polls for kind in poll.kinds} | set(adapter.market_kinds)
+        assert {OPEN_INTEREST, FUNDING} <= kinds
+        assert any(poll.settled for poll in adapter.polls)
+
+    def test_market_decoders_refuse_what_is_no_answer(self, adapter: ExchangeAdapter) -> None:
+        table = TABLES[adapter.exchange.value]
+        for poll in adapter.polls:
+            for body in (b"", b"\xff", b"<html>", b"nul", b"[" * 3_000):
+                with pytest.raises(FrameRefused, match=adapter.exchange.value):
+                    poll.decode(body, received_time_us=RECEIVED_TIME_US, instruments=table, marks=Marks())
+
+    def test_known_fields_cover_the_samples(self, adapter: ExchangeAdapter) -> None:
+        for case in samples("events"):
+            name, sample = case.values
+            if name == adapter.exchange.value:
+                watch = FieldWatch(adapter.known_fields[LIQUIDATION])
+                assert watch.look(frame_of(sample), 0) == []
+
     def test_liquidation_is_no_control_frame_and_garbage_neither(self, adapter: ExchangeAdapter) -> None:
         for garbage in (b"", b"\xff", b"[]", b"{}", b'"x"', b"nul"):
             assert adapter.control(garbage) is None
@@ -135,9 +182,14 @@ def test_generic_code_names_no_exchange() -> None:
 
 
 @pytest.mark.parametrize("characters_max", [None, 1, 7, 10, 1_000])
-def test_shards_hold_every_topic_in_order(characters_max: int | None) -> None:
+@pytest.mark.parametrize("topics_max", [None, 1, 3])
+def test_shards_hold_every_topic_in_order(characters_max: int | None, topics_max: int | None) -> None:
     topics = [f"t{number}" * (number % 3 + 1) for number in range(20)]
-    split = shards(topics, characters_max)
+    split = shards(topics, characters_max, topics_max)
+    assert all(len(shard) <= (topics_max or 20) for shard in split)
+    for shard in shards(topics, characters_max, topics_max, taken=["pulse"]):
+        assert len(shard) == 1 or sum(map(len, ["pulse", *shard])) <= (characters_max or 10_000)
+        assert len(shard) == 1 or len(shard) + 1 <= (topics_max or 21)
     assert [topic for shard in split for topic in shard] == topics
     assert all(len(shard) == 1 or sum(map(len, shard)) <= (characters_max or 10_000) for shard in split)
 
