@@ -34,6 +34,7 @@ class _OncePerOutage(logging.Filter):
         self._said_s: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """True for what is to be logged."""
         kind = record.getMessage().partition(" ")[0]  # FAIL, ERROR, GETPID, …: some dozens
         now_s = time.monotonic()
         is_due = now_s - self._said_s.get(kind, -SAME_LINE_EVERY_S) >= SAME_LINE_EVERY_S
