@@ -76,9 +76,7 @@ async def test_burst_is_held_back_and_not_lost(tmp_path: Path) -> None:
         await connection.wait_closed()
 
     outlet = SlowOutlet()
-    adapter = replace(
-        ADAPTERS[EXCHANGE], polls=(), instrument_sources=(), budget=Budget(weight_max=10, window_ms=1_000)
-    )
+    adapter = replace(ADAPTERS[EXCHANGE], polls=(), instrument_sources=())
     async with serve(burst, "127.0.0.1", 0, compression=None, close_timeout=0.1) as server:
         origin = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         source = Source(adapter, ProducersSection(origins={EXCHANGE: origin}, cache_folder=tmp_path), outlet)
