@@ -34,6 +34,7 @@ class _OncePerOutage(logging.Filter):
         self._said_s: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is said."""
         """True for what is to be logged."""
         kind = record.getMessage().partition(" ")[0]  # FAIL, ERROR, GETPID, …: some dozens
         now_s = time.monotonic()
