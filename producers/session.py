@@ -136,10 +136,11 @@ class Session:
                     return
                 raise FeedUnavailable(f"receiving from {self.url}: {exc}") from exc
             received_time_us = time.time_ns() // 1_000
-            self.last_frame_ms = received_time_us // 1_000
             self._frames.inc()
             self._answer_deadline = NEVER
             control = control_of(frame)
+            if control is None or not pulse:  # where a pulse is due, a pong does not tell that data come
+                self.last_frame_ms = received_time_us // 1_000
             if control is not None:
                 await self._take(control)
                 continue
