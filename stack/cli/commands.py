@@ -2,7 +2,7 @@
 
 import typer
 
-from stack.cli import decode, demo, doctor, embedded, exchanges, recordings, settings, stages, tail, topics
+from stack.cli import decode, demo, detect, doctor, embedded, exchanges, recordings, settings, stages, tail, topics
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +17,9 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: liqcascade record --to var/frames --exchange bybit")(recordings.record)
     app.command(epilog="Example: liqcascade replay-frames var/frames --speed max | jq .side")(recordings.replay_frames)
     app.command(epilog="Example: liqcascade exchanges --json")(exchanges.exchanges)
+    app.command(epilog="Example: liqcascade detect --events day.jsonl --alerts alerts.jsonl --windows windows.jsonl")(
+        detect.detect
+    )
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
     app.add_typer(settings.app, name="settings")
