@@ -133,6 +133,17 @@ async def test_heartbeats_are_sent_and_a_missing_answer_is_noticed() -> None:
         await listener.until(lambda: listener.states.count(SUBSCRIBED) == 2)
 
 
+async def test_pongs_are_no_data_where_a_pulse_is_due() -> None:
+    listener, heartbeat = Listener(), Heartbeat("ping", interval_ms=20, answer_ms_max=10_000)
+    async with toy_server() as server, running(server, listener, heartbeat=heartbeat, pulse_ms_max=60_000) as feed:
+        await listener.until(lambda: SUBSCRIBED in listener.states)
+        await server.send("frame")
+        await listener.until(lambda: listener.frames == [b"frame"])
+        last_ms, pings = feed.last_frame_ms, server.received[0].count("ping")
+        await server.until(lambda: server.received[0].count("ping") >= pings + 3)
+        assert feed.last_frame_ms == last_ms, "a gap that begins now began with the last frame"
+
+
 async def test_subscription_without_an_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "ACK_TIMEOUT_S", 0.05)
     listener = Listener()
