@@ -29,16 +29,22 @@ def detect(
     if settings is not None:
         os.environ[FILE_VARIABLE] = str(settings)
     tree = load(ProcessorSettings)
+    for path in (alerts, windows):
+        if not path.absolute().parent.is_dir():
+            raise SettingsError(f"writing {path}: there is no folder {path.absolute().parent}; make it first")
     try:
         with events.open("rb") as lines:
             parts = read_history(lines, partitions=tree.kafka.partitions)
-    except FileNotFoundError as exc:
-        raise SettingsError(f"reading events: there is no file {events}") from exc
+    except OSError as exc:
+        raise SettingsError(f"reading {events}: {exc.strerror}") from exc
     found, closed = fold(parts, tree.detector)
 
     def write(path: Path, records: Iterable[Record]) -> None:
-        with path.open("wb") as out:
-            out.writelines(to_json(record) + b"\n" for record in records)
+        try:
+            with path.open("wb") as out:
+                out.writelines(to_json(record) + b"\n" for record in records)
+        except IsADirectoryError as exc:
+            raise SettingsError(f"writing {path}: it is a folder, name a file in it") from exc
 
     write(alerts, found)
     write(windows, closed)

@@ -14,7 +14,7 @@ from processors.detect import Part, Step, detect, fold_history, new_detector, pa
 from processors.detector import Delivered
 from processors.journal import replay
 from processors.settings import DetectorSettings
-from schemas.errors import SchemaError
+from schemas.errors import SchemaError, SettingsError
 from schemas.records import FeedHealth, Record
 from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST
 from schemas.words import AlertKind, Exchange, FeedState, JournalKind
@@ -172,6 +172,24 @@ def test_command_writes_alerts_and_windows(tmp_path: Path, monkeypatch: pytest.M
     assert {"asset", "size_ms", "window_start_ms", "exchanges"} <= set(
         msgspec.json.decode(Path(paths[1]).read_bytes().splitlines()[0])
     )
+
+
+@pytest.mark.parametrize(
+    ("events", "alerts", "why"),
+    [
+        ("none.jsonl", "a", "No such file"),
+        ("good.jsonl", "none/a", "there is no folder"),
+        ("good.jsonl", "", "a folder"),
+    ],
+)
+def test_command_says_which_file_it_cannot_use(tmp_path: Path, events: str, alerts: str, why: str) -> None:
+    (tmp_path / "good.jsonl").write_bytes(GOOD)
+    if not app.registered_commands:
+        commands.register(app)
+    arguments = ["--events", tmp_path / events, "--alerts", tmp_path / alerts, "--windows", tmp_path / "w"]
+    result = CliRunner().invoke(app, ["detect", *map(str, arguments)])
+    assert isinstance(result.exception, SettingsError)
+    assert why in str(result.exception)
 
 
 def test_detector_decodes_context_of_files() -> None:
