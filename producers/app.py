@@ -87,6 +87,8 @@ class Stage:
             for signal_number in SIGNALS:
                 loop.remove_signal_handler(signal_number)
             operations.stop()
+            for source in self._sources:
+                await source.close()
             await self._close(publisher, presence, recorder)
 
     def _publisher(self, presence: Presence | None) -> Publisher | None:

@@ -90,14 +90,15 @@ class Source:
         await self.poller.run(tasks)
 
     async def stop(self) -> None:
-        """End everything. Waits as long as the broker does."""
+        """End every task. Waits as long as the broker does."""
         for chore in self._chores:
             chore.cancel()
-        try:
-            await self.poller.stop()
-            await self.channel.stop()
-        finally:
-            await self._rest.close()
+        await self.poller.stop()
+        await self.channel.stop()
+
+    async def close(self) -> None:
+        """Close the REST connections, whether or not the tasks ended in order."""
+        await self._rest.close()
 
     async def _review(self) -> None:
         stated_at = time.monotonic()

@@ -94,6 +94,7 @@ async def test_burst_is_held_back_and_not_lost(tmp_path: Path) -> None:
             async with asyncio.timeout(60), outlet.taken:
                 await outlet.taken.wait_for(lambda: len(outlet.ids) == FRAMES)
             await source.stop()
+            await source.close()
     assert len(set(outlet.ids)) == FRAMES
     assert [int(event_id.split(":")[3]) for event_id in outlet.ids] == list(range(NOW_MS, NOW_MS + FRAMES))
     assert session_module.RECEIVE_QUEUE_MAX <= 64, "frames that a connection keeps"

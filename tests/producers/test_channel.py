@@ -43,6 +43,7 @@ async def okx_channel(settings: KafkaSettings, folder: Path, rest: Rest) -> Asyn
         await source.channel.run(tasks)
         yield source.channel
         await source.stop()
+        await source.close()
     await publisher.close(20.0)
 
 

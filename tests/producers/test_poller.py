@@ -184,6 +184,7 @@ async def polling(
         finally:
             started.cancel()
             await source.stop()
+            await source.close()
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +230,7 @@ async def test_failure_is_stated_and_tried_again(tmp_path: Path) -> None:
 async def test_long_failure_makes_data_stale_and_ends_with_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producers.health.STALE_MS_MIN", 300)
+    monkeypatch.setattr("producers.health.STALE_MS_MIN", 2_000)  # the clock is known to 1 s
     async with server() as served:
         down = True
 
