@@ -13,7 +13,10 @@ def demo(
     seconds: Annotated[
         float | None, typer.Option(min=1, help="End by itself after this, counted from when everything is up.")
     ] = None,
-    frames: Annotated[Path | None, typer.Option(help="Play this folder of captured frames, not a scenario.")] = None,
+    frames: Annotated[
+        Path | None,
+        typer.Option(help="Play the captured Binance, Bybit and OKX frames of this folder, not a scenario."),
+    ] = None,
     scenario: Annotated[str, typer.Option(help="calm, cascade, flash or soak.")] = "cascade",
     seed: Annotated[int, typer.Option(help="Seed of the scenario.")] = 7,
     fault: Annotated[

@@ -24,6 +24,8 @@ from stack.simulator.scenarios import EXCHANGES
 CONTROL_TIMEOUT_S: Final = 5.0
 PARTITIONS: Final = 4  # one detector, thirty assets: a third of the usual number, and of the files
 SIMULATED: Final = EXCHANGES
+# Captured frames of the others name contracts whose size no source gives: their USD would be invented.
+FRAMED: Final = ("binance", "bybit", "okx")
 
 
 class House:
@@ -87,9 +89,10 @@ class House:
         if self._options.live:
             return {"LIQCASCADE_PRODUCERS__ORIGINS": "{}"}
         simulated = f"http://{HOST}:{self._simulator_port}"
+        played = FRAMED if self._options.frames is not None else SIMULATED
         return {
-            "LIQCASCADE_PRODUCERS__EXCHANGES": json.dumps(SIMULATED),
-            "LIQCASCADE_PRODUCERS__ORIGINS": json.dumps({name: f"{simulated}/{name}" for name in SIMULATED}),
+            "LIQCASCADE_PRODUCERS__EXCHANGES": json.dumps(played),
+            "LIQCASCADE_PRODUCERS__ORIGINS": json.dumps({name: f"{simulated}/{name}" for name in played}),
             "LIQCASCADE_PRODUCERS__CACHE_FOLDER": str(self.servers.data.path / "instruments"),
             "LIQCASCADE_DATABASE__RETENTION": "false",  # captured frames have old event times
         }

@@ -43,7 +43,7 @@ def test_each_captured_liquidation_becomes_one_row() -> None:
     code, account, said = demo("--seconds", "12", "--frames", str(REAL_FRAMES))
     assert (code, account["lost"], account["duplicates"]) == (0, 0, 0), said
     assert account["dead_letters"] == 0
-    rows = sum(len(rows) for rows in (binance_rows(), bybit_rows(), okx_rows(), gate_rows(), bitget_rows()))
+    rows = sum(len(rows) for rows in (binance_rows(), bybit_rows(), okx_rows()))
     assert account["timescale_rows"]["liquidations"] == rows
     assert account["timescale_rows"]["late"] == rows
 
@@ -78,12 +78,3 @@ def bybit_rows() -> list[Any]:
 def okx_rows() -> list[Any]:
     frames = [frame for frame in payloads("okx_liquidation.jsonl") if "arg" in frame]
     return [row for frame in frames for item in frame["data"] for row in item["details"]]
-
-
-def gate_rows() -> list[Any]:
-    results = [frame["result"] for frame in payloads("gate_liquidation.jsonl")]
-    return [row for result in results for row in (result if isinstance(result, list) else [result])]
-
-
-def bitget_rows() -> list[Any]:
-    return [row for frame in payloads("bitget_liquidation.jsonl") for row in frame["data"]]
