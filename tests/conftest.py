@@ -1,5 +1,6 @@
 """Real servers for every test that asks: one Kafka, PostgreSQL and Redis a session, each started at its first use."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import trustme
 from cryptography.hazmat.primitives import serialization
 from pydantic import SecretStr
@@ -18,6 +20,16 @@ from stack.embedded import EmbeddedStack, Security
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 TIMESCALE_IMAGE = "timescale/timescaledb:2.19.3-pg15"  # as in docker-compose.yml
 KAFKA_USER, KAFKA_PASSWORD = "tester", "not secret: 'quoted', = and spaces"
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """What a test sets up of logs ends with it: its stderr is closed then, and whoever logs next would fail."""
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if not isinstance(one.formatter, structlog.stdlib.ProcessorFormatter)]
+    root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
