@@ -19,7 +19,6 @@ from schemas.records import (
 DAY_MS: Final = 86_400_000
 FOR_EVER: Final = -1
 PARTITIONS_DEFAULT: Final = 12
-MARKET_KEY: Final = "*"  # stands for all assets together
 PROGRESS_KEY: Final = "progress"  # signals.state: key of the progress records, "progress/<partition>"
 
 

@@ -23,7 +23,6 @@ from stack.simulator.scenarios import EXCHANGES
 
 CONTROL_TIMEOUT_S: Final = 5.0
 PARTITIONS: Final = 4  # one detector, thirty assets: a third of the usual number, and of the files
-SIMULATED: Final = EXCHANGES
 # Captured frames of the others name contracts whose size no source gives: their USD would be invented.
 FRAMED: Final = ("binance", "bybit", "okx")
 
@@ -89,7 +88,7 @@ class House:
         if self._options.live:
             return {"LIQCASCADE_PRODUCERS__ORIGINS": "{}"}
         simulated = f"http://{HOST}:{self._simulator_port}"
-        played = FRAMED if self._options.frames is not None else SIMULATED
+        played = FRAMED if self._options.frames is not None else EXCHANGES
         return {
             "LIQCASCADE_PRODUCERS__EXCHANGES": json.dumps(played),
             "LIQCASCADE_PRODUCERS__ORIGINS": json.dumps({name: f"{simulated}/{name}" for name in played}),
@@ -166,7 +165,7 @@ class House:
     def inflict(self, fault: str) -> None:
         """One of FAULTS; `heal` mends it."""
         if fault == "feed":
-            for name in SIMULATED:
+            for name in EXCHANGES:
                 self.control("POST", f"drop?exchange={name}")
         elif fault == "database":
             self.servers.postgres.kill()
