@@ -47,6 +47,8 @@ class Publisher:
         self._failure: BrokerUnavailable | None = None
         self._callbacks: dict[tuple[str, str], Delivered] = {}
         self.published: Counter[tuple[str, str]] = Counter()  # (topic, exchange), acknowledged by the broker
+        self._queued = 0  # by the event loop; `close` counts answers in a thread, so each has its own number
+        self._answered = 0
         self._told: Counter[tuple[str, str]] = Counter()
         for topic, record in RECORDS:
             self._codec.ids.id_for(record, self._names.of(topic))  # a registry that refuses the schema stops the start
@@ -63,8 +65,8 @@ class Publisher:
         metrics.QUEUE.set_function(self.__len__)
 
     def __len__(self) -> int:
-        """Records that the broker has not acknowledged."""
-        return len(self._producer)
+        """Records that the broker has not acknowledged; the client's own length also counts its error events."""
+        return self._queued - self._answered
 
     async def liquidations(self, events: Sequence[Liquidation]) -> None:
         """Queue events of one exchange; waits while the queue is full."""
@@ -76,6 +78,7 @@ class Publisher:
             key, value = event.asset.encode(), encode(LIQUIDATIONS, event)
             try:
                 produce(name, value, key, on_delivery=delivered)  # a coroutine each would cost 1 µs
+                self._queued += 1
             except (BufferError, KafkaException):
                 await self._produce(name, key, value, delivered)
 
@@ -133,7 +136,8 @@ class Publisher:
 
     async def close(self, timeout_s: float) -> None:
         """Wait until everything is acknowledged. Raises BrokerUnavailable, with the number that is not."""
-        left = await asyncio.to_thread(self._producer.flush, timeout_s)
+        await asyncio.to_thread(self._producer.flush, timeout_s)
+        left = len(self)
         self._tell()
         if self._failure is not None:
             raise self._failure
@@ -150,6 +154,7 @@ class Publisher:
         while True:
             try:
                 self._producer.produce(topic, value, key, on_delivery=delivered, **extra)
+                self._queued += 1
                 return
             except BufferError:
                 metrics.QUEUE_FULL.inc()
@@ -177,6 +182,7 @@ class Publisher:
         if callback is None:
 
             def callback(error: KafkaError | None, message: Message) -> None:
+                self._answered += 1
                 if error is None:
                     self.published[key] += 1
                 else:
