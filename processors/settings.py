@@ -16,6 +16,8 @@ WINDOWS_MAX: Final = 8
 PANES_MAX: Final = 4_096  # of all sizes: 32 cells of 12 bytes each, 1.5 MB an asset; as published 768 panes, 300 KB
 FLAGS: Final = ("flash_crash", "momentum", "standard_cascade", "position_unwinding", "trend", "regime")
 WEIGHTS_SUM_TOLERANCE: Final = Fraction(1, 1_000_000)
+RELATIVE_SIZES_MAX: Final = 3
+DECIMALS_MAX: Final = 4  # of a ratio: 10^6 events x 10^4 x 10^5 fit an int64
 
 
 class WindowSettings(Section):
@@ -117,6 +119,57 @@ class CorrelationSettings(Section):
         return self
 
 
+class RelativeWindowSettings(Section):
+    """One size of the relative profile."""
+
+    size_ms: int
+    events_min: int = Field(ge=1, le=1_000_000, description="the baseline of events is at least this")
+    scale: str = Field(
+        pattern=r"^[1-9]\d{0,3}(/[1-9]\d{0,3})?$", description="a window of this size must hold so many times more"
+    )
+
+
+class RelativeSettings(Section):
+    """What is exceptional for an asset, in terms of its own last week: R = events / (baseline x scale)."""
+
+    windows: tuple[RelativeWindowSettings, ...] = Field(
+        (
+            RelativeWindowSettings(size_ms=2_000, events_min=5, scale="1"),
+            RelativeWindowSettings(size_ms=10_000, events_min=8, scale="4/3"),
+            RelativeWindowSettings(size_ms=60_000, events_min=12, scale="2"),
+        ),
+        min_length=1,
+        max_length=RELATIVE_SIZES_MAX,
+    )
+    quantile: float = Field(0.95, ge=0, le=1, description="of the hourly maxima of the last 168 hours")
+    hours_min: int = Field(24, ge=1, le=168, description="whole hours that must be known")
+    notional_usd_min: float = Field(5_000, ge=0, le=1e9, description="the baseline of USD is at least this")
+    open_interest_share_min: float = Field(0.00001, ge=0, le=1, description="or this share of the open interest")
+    usd_share: float = Field(0.5, ge=0, le=100, description="share of its USD baseline that a window must hold")
+    watch_ratio: float = Field(1.5, gt=0, le=10_000)
+    alert_ratio: float = Field(2, gt=0, le=10_000)
+    critical_ratio: float = Field(3, gt=0, le=10_000)
+    extreme_ratio: float = Field(6, gt=0, le=10_000)
+    hold_ms: int = Field(30_000, ge=1, description="a level falls when no ratio justified it for so long")
+
+    @model_validator(mode="after")
+    def fit(self) -> Self:
+        """Sizes and ratios rise, and ratios are exact in whole numbers."""
+        sizes = [window.size_ms for window in self.windows]
+        if sizes != sorted(set(sizes)):
+            raise ValueError(f"windows must stand by rising size_ms, each once, were {sizes}")
+        ratios = [f"{level}_ratio" for level in ("watch", "alert", "critical", "extreme")]
+        for name in (*ratios, "usd_share", "quantile"):
+            if Fraction(repr(getattr(self, name))) % Fraction(1, 10**DECIMALS_MAX):
+                raise ValueError(f"{name} must have at most {DECIMALS_MAX} decimals, was {getattr(self, name)}")
+        for lower, higher in pairwise(ratios):
+            if getattr(self, lower) >= getattr(self, higher):
+                raise ValueError(
+                    f"{higher} must be above {lower}, was {getattr(self, higher)} against {getattr(self, lower)}"
+                )
+        return self
+
+
 def _windows() -> tuple[WindowSettings, ...]:
     sizes = (100, 500, 2_000, 10_000, 60_000, 300_000)
     graces = (5_000, 5_000, 5_000, 5_000, 30_000, 30_000)
@@ -139,10 +192,11 @@ class DetectorSettings(Section):
     score: ScoreSettings = ScoreSettings()
     levels: LevelSettings = LevelSettings()
     correlation: CorrelationSettings = CorrelationSettings()
+    relative: RelativeSettings = RelativeSettings()
 
     @model_validator(mode="after")
     def fit(self) -> Self:
-        """Sizes rise, and the judged one is among them."""
+        """Sizes rise, and the judged one and those of the relative profile are among them."""
         sizes = [window.size_ms for window in self.windows]
         if sizes != sorted(set(sizes)):
             raise ValueError(f"windows must stand by rising size_ms, each once, were {sizes}")
@@ -151,6 +205,9 @@ class DetectorSettings(Section):
             raise ValueError(f"windows need {panes} panes, at most {PANES_MAX}; shorten grace_ms of the small sizes")
         if self.judged_size_ms not in sizes:
             raise ValueError(f"judged_size_ms must be the size_ms of one of windows, was {self.judged_size_ms}")
+        for window in self.relative.windows:
+            if window.size_ms not in sizes:
+                raise ValueError(f"relative.windows must be of sizes in windows, was {window.size_ms}")
         return self
 
 
