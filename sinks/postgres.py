@@ -17,6 +17,7 @@ SILENCE_MS_MAX: Final = 10_000  # a peer that answers nothing for so long is gon
 # SQLSTATEs that speak of a value: data exception, integrity constraint violation. All others speak of the server.
 VALUE_CLASSES: Final = ("22", "23")
 REASON_CHARACTERS_MAX: Final = 500
+NO_URL: Final = "database.url is not a PostgreSQL URL; write postgresql://user:password@host:port/database"
 
 
 def connect(settings: DatabaseSettings) -> Connection:
@@ -34,6 +35,15 @@ def connect(settings: DatabaseSettings) -> Connection:
         )
 
 
+def problem_of(settings: DatabaseSettings) -> str:
+    """What is wrong with the URL as such, or ""."""
+    try:
+        psycopg2.extensions.parse_dsn(settings.url.get_secret_value())
+    except psycopg2.ProgrammingError:  # its message may quote the password
+        return NO_URL
+    return ""
+
+
 @contextmanager
 def errors(settings: DatabaseSettings, doing: str) -> Iterator[None]:
     """Map psycopg2's errors: a refused value is a RecordRefused, everything else a StoreUnavailable.
@@ -44,9 +54,7 @@ def errors(settings: DatabaseSettings, doing: str) -> Iterator[None]:
         yield
     except psycopg2.ProgrammingError as exc:
         if exc.pgcode is None and "dsn" in str(exc):  # libpq could not read the URL; its message may quote the password
-            raise SettingsError(
-                "database.url is not a PostgreSQL URL; write postgresql://user:password@host:port/database"
-            ) from None
+            raise SettingsError(NO_URL) from None
         raise StoreUnavailable(_sentence(settings, doing, exc)) from exc
     except psycopg2.Error as exc:
         if (exc.pgcode or "")[:2] in VALUE_CLASSES:

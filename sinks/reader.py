@@ -31,8 +31,8 @@ class Reader:
     def __init__(self, settings: KafkaSettings, connector: type[Connector]) -> None:
         """Join the group of the sink."""
         names = topic_names(settings)
-        self._sink = connector.name
-        self.group = f"{settings.topic_prefix}sinks.{connector.name}"
+        self._sink = connector.kind
+        self.group = f"{settings.topic_prefix}sinks.{connector.kind}"
         self.positions: frozenset[Position] = frozenset()
         self.assigned = self.started = False
         self.problem = ""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
@@ -15,7 +15,7 @@ from runtime.settings import RedisSettings
 from schemas.errors import SettingsError, StoreUnavailable
 from schemas.topics import ALERTS, LIQUIDATIONS, STATE, Topic
 from sinks import redis_plan
-from sinks.connector import Connector, Position, SinkRecord
+from sinks.connector import Batch, Connector, Position
 from sinks.settings import SinkSettings
 
 CONNECT_S_MAX: Final = 5.0
@@ -54,23 +54,34 @@ class RedisSink(Connector):
     Redis refuses no value that a plan holds, so whatever it answers with an error is its own state: full, read-only,
     loading, not allowed. What it cannot hold is refused while the plan is made."""
 
-    name: ClassVar[str] = "redis"
+    kind: ClassVar[str] = "redis"
     topics: ClassVar[tuple[Topic, ...]] = (LIQUIDATIONS, STATE, ALERTS)
+    sections: ClassVar[tuple[str, ...]] = ("redis",)
     flush_ms: ClassVar[int] = 200
 
-    def __init__(self, settings: SinkSettings, *, now_ms: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(self, settings: SinkSettings, *, name: str = "", now_ms: Callable[[], int] = wall_clock_ms) -> None:
         """`now_ms`: which minutes have expired is a matter of the clock."""
+        super().__init__(settings, name=name)
         self._settings, self._now_ms = settings.redis, now_ms
         self._client: redis.Redis | None = None
         self._apply: Script | None = None
         self._next: dict[Position, int | None] = {}
 
-    def open(self, positions: Collection[Position]) -> Mapping[Position, int]:
+    @classmethod
+    def validate(cls, settings: SinkSettings) -> dict[str, str]:
+        """See the contract."""
+        try:
+            connect(settings.redis).close()
+        except SettingsError as exc:
+            return {"redis.url": str(exc)}
+        return {}
+
+    def open(self, partitions: Collection[Position]) -> Mapping[Position, int]:
         """Connect and read the offsets, which may be older than those of the last put: Redis may have lost its tail."""
         self.close()
         client = connect(self._settings)
         self._client, self._apply = client, client.register_script(redis_plan.APPLY)
-        ordered = list(positions)
+        ordered = list(partitions)
         with errors(self._settings, "reading offsets"):
             keys = [redis_plan.offset_key(self.name, position) for position in ordered]
             values = client.mget(keys) if keys else []
@@ -78,8 +89,9 @@ class RedisSink(Connector):
         self._next = {position: stored.get(position) for position in ordered}
         return stored
 
-    def put(self, records: Sequence[SinkRecord], next_offsets: Mapping[Position, int]) -> None:
+    def put(self, batch: Batch) -> None:
         """One script. See the contract."""
+        records, next_offsets = batch.records, batch.next_offsets
         assert next_offsets, "a put moves offsets"
         assert self._next.keys() >= next_offsets.keys(), "open() with these positions first"
         assert self._apply is not None, "open() first"
@@ -99,6 +111,10 @@ class RedisSink(Connector):
             )
             raise StoreUnavailable(f"landing {len(records)} records at {address(self._settings)}: {key} {why}")
         self._next.update(next_offsets)
+
+    def flush(self) -> Mapping[Position, int]:
+        """Each put has landed, as far as the server keeps what it has answered. See the contract."""
+        return {position: offset for position, offset in self._next.items() if offset is not None}
 
     def check(self) -> None:
         """One round trip. See the contract."""

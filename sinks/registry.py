@@ -8,7 +8,7 @@ from sinks.redis import RedisSink
 from sinks.settings import FLUSH_MS_MAX, SinkSettings
 from sinks.timescale import TimescaleSink
 
-SINKS: Final[dict[str, type[Connector]]] = {sink.name: sink for sink in (TimescaleSink, RedisSink)}
+SINKS: Final[dict[str, type[Connector]]] = {sink.kind: sink for sink in (TimescaleSink, RedisSink)}
 
 
 def enabled_sinks(settings: SinkSettings) -> list[type[Connector]]:

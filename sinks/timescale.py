@@ -5,7 +5,7 @@ Rows and offsets go in one transaction and rows have natural keys: COPY into a t
 import contextlib
 import io
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Final
 
 import structlog
@@ -16,7 +16,7 @@ from schemas.errors import RecordRefused, StoreUnavailable
 from schemas.records import Liquidation
 from schemas.topics import ALERTS, LATE, LIQUIDATIONS, WINDOWS, Topic
 from sinks import migrations, postgres, tables
-from sinks.connector import Connector, Position, SinkRecord
+from sinks.connector import Batch, Connector, Position
 from sinks.settings import SinkSettings
 
 RETENTION_DAYS: Final = {"liquidations": 365, "windows": 30, "alerts": 365}
@@ -44,18 +44,26 @@ log = structlog.get_logger()
 class TimescaleSink(Connector):
     """Tables of sinks/sql. On a server without TimescaleDB the same tables, said loudly."""
 
-    name: ClassVar[str] = "timescale"
+    kind: ClassVar[str] = "timescale"
     topics: ClassVar[tuple[Topic, ...]] = (LIQUIDATIONS, LATE, WINDOWS, ALERTS)
+    sections: ClassVar[tuple[str, ...]] = ("database",)
     flush_ms: ClassVar[int] = 1_000
 
-    def __init__(self, settings: SinkSettings) -> None:
+    def __init__(self, settings: SinkSettings, *, name: str = "") -> None:
         """Connects to nothing yet."""
+        super().__init__(settings, name=name)
         self._settings = settings.database
         self._connection: Connection | None = None
         self._next: dict[Position, int | None] = {}
         self._warned = False
 
-    def open(self, positions: Collection[Position]) -> Mapping[Position, int]:
+    @classmethod
+    def validate(cls, settings: SinkSettings) -> dict[str, str]:
+        """See the contract."""
+        problem = postgres.problem_of(settings.database)
+        return {"database.url": problem} if problem else {}
+
+    def open(self, partitions: Collection[Position]) -> Mapping[Position, int]:
         """Connect, migrate, and read the offsets. See the contract."""
         self.close()
         with contextlib.closing(postgres.connect(self._settings)) as connection:
@@ -79,11 +87,12 @@ class TimescaleSink(Connector):
         if applied:
             log.info("migrated", sink=self.name, applied=applied)
         self._warn(features, reason)
-        self._next = {position: stored.get(position) for position in positions}
-        return {position: stored[position] for position in positions if position in stored}
+        self._next = {position: stored.get(position) for position in partitions}
+        return self.flush()
 
-    def put(self, records: Sequence[SinkRecord], next_offsets: Mapping[Position, int]) -> None:
+    def put(self, batch: Batch) -> None:
         """One transaction. See the contract."""
+        records, next_offsets = batch.records, batch.next_offsets
         assert next_offsets, "a put moves offsets"
         assert self._next.keys() >= next_offsets.keys(), "open() with these positions first"
         connection = self._connection
@@ -109,6 +118,10 @@ class TimescaleSink(Connector):
             if late_ms:
                 cursor.execute(MARK_LATE, (min(late_ms), max(late_ms)))
         self._next.update(next_offsets)
+
+    def flush(self) -> Mapping[Position, int]:
+        """Each put has landed. See the contract."""
+        return {position: offset for position, offset in self._next.items() if offset is not None}
 
     def check(self) -> None:
         """One round trip. See the contract."""

@@ -18,7 +18,7 @@ from schemas.errors import LiqcascadeError, RecordRefused, SchemaError, Unavaila
 from schemas.records import Record
 from schemas.topics import Topic
 from sinks import metrics
-from sinks.connector import Connector, Position, SinkRecord, offsets_after
+from sinks.connector import Batch, Connector, Position, SinkRecord, batch_of
 from sinks.dead_letters import DeadLetters, Stage
 from sinks.reader import Reader, position_of
 from sinks.settings import SinkSettings
@@ -49,7 +49,7 @@ class Worker:
         self.state, self.problem = State.STARTING, ""
         self.in_hand = 0  # records of the batch that is being gathered
         self._settings, self._sinks = settings, settings.sinks
-        self._flush_s = settings.sinks.flush_ms.get(connector.name, connector.flush_ms) / 1_000
+        self._flush_s = settings.sinks.flush_ms.get(connector.kind, connector.flush_ms) / 1_000
         self._dead_letters = DeadLetters(settings.kafka, self.name)
         self._codec = Codec(settings.kafka.schema_registry_url)
         names = topic_names(settings.kafka)
@@ -92,7 +92,7 @@ class Worker:
         if reader.assigned and not reader.started and time.monotonic() >= self._resume_s:
             stored = self.connector.open(reader.positions)
             if stored and self.state is State.PAUSED_BY_OUTAGE:
-                self.connector.put((), stored)  # changes nothing, but shows that the store takes writes again
+                self._flush(Batch((), stored))  # changes nothing, but shows that the store takes writes again
             reader.start(stored)
             self._resumed()
         batch = self._gather(reader)
@@ -139,30 +139,33 @@ class Worker:
         if refused:
             self._dead_letters.flush()
         with metrics.PUT_SECONDS.labels(self.name).time():
-            refused += self._put(records, next_offsets)
+            refused += self._put(Batch(records, next_offsets))
         metrics.RECORDS.labels(self.name).inc(len(batch) - refused)
         if records:
             metrics.LAG.labels(self.name).set(time.time_ns() // 1_000_000 - records[-1].append_time_ms)
         self._failures = 0
         reader.commit(next_offsets)
 
-    def _put(self, records: Sequence[SinkRecord], next_offsets: dict[Position, int]) -> int:
+    def _put(self, batch: Batch) -> int:
         """Land the records, halving what is refused until the bad ones stand alone; returns how many were bad."""
         try:
-            self.connector.put(records, next_offsets)
+            self._flush(batch)
         except RecordRefused as exc:
+            records = batch.records
             assert records, "offsets alone hold no value that could be refused"
             if len(records) > 1:
                 half = len(records) // 2
-                return self._put(records[:half], offsets_after(records[:half])) + self._put(
-                    records[half:], next_offsets
-                )
+                return self._put(batch_of(records[:half])) + self._put(Batch(records[half:], batch.next_offsets))
             bad = records[0]
             self._refuse(bad.position, bad.offset, bad.value, exc, Stage.TASK_PUT)
             self._dead_letters.flush()
-            self.connector.put((), next_offsets)
+            self._flush(Batch((), batch.next_offsets))
             return 1
         return 0
+
+    def _flush(self, batch: Batch) -> None:
+        self.connector.put(batch)
+        self.connector.flush()
 
     def _decode(self, message: Message, position: Position, offset: int) -> SinkRecord | None:
         value, topic = message.value(), self._topics[position[0]]

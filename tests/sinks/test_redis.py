@@ -15,7 +15,7 @@ from schemas.codec import to_json
 from schemas.errors import SettingsError, StoreUnavailable
 from schemas.records import Record
 from schemas.words import Exchange, Level, Side, StateKind
-from sinks.connector import offsets_after
+from sinks.connector import batch_of
 from sinks.counts import redis_counts
 from sinks.redis import RedisSink, wall_clock_ms
 from sinks.redis_plan import APPLY, TTL_MS
@@ -53,7 +53,7 @@ def land(settings: SinkSettings, client: "redis.Redis") -> Callable[..., None]:
         next_offset += len(batch)
         with closing(RedisSink(settings, now_ms=lambda: NOW_MS)) as sink:
             sink.open({one.position for one in batch})
-            sink.put(batch, offsets_after(batch))
+            sink.put(batch_of(batch))
 
     return land
 

@@ -14,7 +14,7 @@ from schemas.codec import to_plain
 from schemas.errors import RecordRefused, SettingsError, StoreUnavailable
 from schemas.topics import LATE
 from sinks import counts, migrations, tables
-from sinks.connector import offsets_after
+from sinks.connector import batch_of
 from sinks.settings import DatabaseSettings, SinkSettings
 from sinks.timescale import TimescaleSink
 from tests.sinks.records import alert, landing, liquidation, window
@@ -60,7 +60,7 @@ def needs_timescale(settings: SinkSettings) -> None:
 
 def land(sink: TimescaleSink, *batches: list[Any]) -> None:
     for batch in batches:
-        sink.put(batch, offsets_after(batch))
+        sink.put(batch_of(batch))
 
 
 def test_a_liquidation_is_a_row_of_all_its_fields(settings: SinkSettings, sink: TimescaleSink) -> None:
@@ -155,8 +155,8 @@ def test_a_value_that_the_tables_do_not_hold_is_refused(sink: TimescaleSink, cha
     batch = landing([liquidation(1)])
     bad = [msgspec.structs.replace(one, record=liquidation(1, **changes)) for one in batch]
     with pytest.raises(RecordRefused):
-        sink.put(bad, offsets_after(bad))
-    sink.put(batch, offsets_after(batch))
+        sink.put(batch_of(bad))
+    sink.put(batch_of(batch))
 
 
 def test_a_read_only_server_is_an_outage(settings: SinkSettings, sink: TimescaleSink) -> None:
@@ -171,14 +171,14 @@ def test_a_lock_that_is_held_is_an_outage(settings: SinkSettings, sink: Timescal
     with contextlib.closing(psycopg2.connect(url)) as other, other.cursor() as cursor:
         cursor.execute("LOCK TABLE sink_offsets IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(StoreUnavailable, match="55P03"):
-            sink.put(batch, offsets_after(batch))
+            sink.put(batch_of(batch))
 
 
 def test_a_dropped_table_is_an_outage_and_not_the_records_fault(settings: SinkSettings, sink: TimescaleSink) -> None:
     ask(settings, "DROP TABLE liquidations")
     batch = landing([liquidation(1)])
     with pytest.raises(StoreUnavailable, match="42P01"):
-        sink.put(batch, offsets_after(batch))
+        sink.put(batch_of(batch))
 
 
 def test_an_url_that_is_none_is_a_setting_to_mend() -> None:
