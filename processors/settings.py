@@ -4,11 +4,12 @@ Times in ms, rates per second, USD, shares of 1."""
 
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from processors.host.settings import HostSettings
+from processors.overrides import placed, put_over, wrong
 from runtime.settings import Section, StageSettings
 
 PANES_A_WINDOW: Final = 10  # a window is ten panes, so a hopping window moves by a tenth of its size
@@ -17,6 +18,8 @@ PANES_MAX: Final = 4_096  # of all sizes: 32 cells of 12 bytes each, 1.5 MB an a
 FLAGS: Final = ("flash_crash", "momentum", "standard_cascade", "position_unwinding", "trend", "regime")
 WEIGHTS_SUM_TOLERANCE: Final = Fraction(1, 1_000_000)
 RELATIVE_SIZES_MAX: Final = 3
+ASSETS_MAX: Final = 1_000  # with settings of their own: more than all that there are, 10 MB of trees
+SHARED: Final = ("windows", "judged_size_ms", "tick_lag_ms", "correlation", "relative.windows")
 DECIMALS_MAX: Final = 4  # of a ratio: 10^6 events x 10^4 x 10^5 fit an int64
 
 
@@ -181,8 +184,12 @@ def _windows() -> tuple[WindowSettings, ...]:
 
 
 class DetectorSettings(Section):
-    """What a cascade is."""
+    """What a cascade is. `assets`: for each asset the keys of this tree in which it differs, as a tree of its own."""
 
+    profile: Literal["absolute", "relative", "either"] = Field(
+        "absolute", description="what decides the level; either: the higher of the two"
+    )
+    mute: bool = Field(False, description="raise no alerts; states and windows are published all the same")
     windows: tuple[WindowSettings, ...] = Field(default_factory=_windows, min_length=1, max_length=WINDOWS_MAX)
     judged_size_ms: int = Field(2_000, description="the size whose windows give probability and level")
     hold_ms: int = Field(10_000, ge=1, description="a level falls when nothing higher was justified for so long")
@@ -193,6 +200,7 @@ class DetectorSettings(Section):
     levels: LevelSettings = LevelSettings()
     correlation: CorrelationSettings = CorrelationSettings()
     relative: RelativeSettings = RelativeSettings()
+    assets: dict[str, dict[str, Any]] = Field({}, max_length=ASSETS_MAX, description="overrides by asset")
 
     @model_validator(mode="after")
     def fit(self) -> Self:
@@ -208,7 +216,38 @@ class DetectorSettings(Section):
         for window in self.relative.windows:
             if window.size_ms not in sizes:
                 raise ValueError(f"relative.windows must be of sizes in windows, was {window.size_ms}")
+        for asset in self.assets:
+            self.of(asset)
         return self
+
+    def of(self, asset: str) -> Self:
+        """The tree of one asset: this one with the asset's keys over it, and no assets in it.
+
+        Raises ValidationError, which names the key below `assets`."""
+        override = self.assets.get(asset, {})
+        if "assets" in override:
+            raise wrong(("assets", asset, "assets"), "must not stand in the settings of one asset", override["assets"])
+        tree = self.model_dump(exclude={"assets"})
+        put_over(tree, override, ("assets", asset))
+        try:
+            settings = type(self).model_validate(tree)
+        except ValidationError as exc:
+            raise placed(exc, asset, tree) from exc
+        for name, mine, ours in zip(SHARED, settings.shared(), self.shared(), strict=True):
+            if mine != ours:
+                raise wrong(("assets", asset, *name.split(".")), "must be the same for all assets", mine)
+        return settings
+
+    def shared(self) -> tuple[Any, ...]:
+        """What memory is laid out by, in the order of `SHARED`; it is the same for all assets and while running."""
+        correlation = self.correlation
+        return (
+            [(window.size_ms, window.grace_ms, window.flag) for window in self.windows],
+            self.judged_size_ms,
+            self.tick_lag_ms,
+            (correlation.span_ms, correlation.bin_ms, correlation.lag_bin_ms, correlation.lag_ms_max),
+            [window.size_ms for window in self.relative.windows],
+        )
 
 
 class ProcessorSettings(StageSettings):

@@ -111,17 +111,24 @@ def load(kind: type[S], **overrides: Any) -> S:
     try:
         return kind(**overrides)
     except ValidationError as exc:
-        raise SettingsError("settings: " + "; ".join(_sentence(error) for error in exc.errors())) from exc
+        raise SettingsError("settings: " + sentences(exc)) from exc
     except tomllib.TOMLDecodeError as exc:
         raise SettingsError(f"reading settings: {settings_file()} is not TOML: {exc}") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"reading settings: {settings_file()}: {exc}") from exc
 
 
-def _sentence(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "the tree"
+def sentences(found: ValidationError, *, below: str = "") -> str:
+    """What does not fit, each with its key; `below`: the key of the section that was validated."""
+    return "; ".join(_sentence(error, below) for error in found.errors())
+
+
+def _sentence(error: Any, below: str) -> str:
+    key = ".".join(str(part) for part in ((below, *error["loc"]) if below else error["loc"])) or "the tree"
     if error["type"] == "extra_forbidden":
         return f"{key} is not a setting (see `liqcascade settings show`)"
     secret = any(word in key for word in ("password", "url", "secret"))
-    given = "" if secret or error["type"] == "missing" else f", was {error['input']!r}"
-    return f"{key}: {error['msg'].removeprefix('Value error, ')}{given}"
+    whole = isinstance(error["input"], dict | list | tuple)  # the sentence says which part of it does not fit
+    given = "" if secret or whole or error["type"] == "missing" else f", was {error['input']!r}"
+    sentence = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{key}: {sentence}{given}"

@@ -1,0 +1,80 @@
+"""Settings in force: one tree for all assets, changed by records of settings.assets. Pure.
+
+A record is JSON, {"origin": "worker" or "command", "settings": {…}}. Under the key `*` stands the whole tree with the
+overrides of all assets, and replaces everything; under an asset stand its overrides, all of them. A worker publishes
+its own tree at the start where it differs from the newest one of a worker: what a command has changed since then
+outlives restarts, and a changed file takes over."""
+
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from pydantic import ValidationError
+
+from processors.settings import SHARED, DetectorSettings
+from runtime.settings import sentences
+from schemas.errors import SettingsError
+
+ALL: Final = "*"
+VALUE_BYTES_MAX: Final = 500_000  # of a record: 300 assets with 20 overrides of 50 bytes each take 300 KB
+Origin = Literal["worker", "command"]
+
+
+class SettingsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Value of a record of settings.assets."""
+
+    origin: Origin
+    settings: dict[str, Any]
+
+
+class Changed(NamedTuple):
+    """What a record changed."""
+
+    settings: DetectorSettings  # the whole tree from here on
+    asset: str | None  # the only asset that it changed, None: any
+
+
+def encode(origin: Origin, settings: dict[str, Any]) -> bytes:
+    """Value of a record."""
+    return msgspec.json.encode(SettingsRecord(origin, settings), order="deterministic")
+
+
+def tree_of(settings: DetectorSettings) -> dict[str, Any]:
+    """The whole tree as it stands in a record."""
+    return settings.model_dump(mode="json")
+
+
+def read(value: bytes) -> SettingsRecord:
+    """Value of a record. Raises SettingsError."""
+    if len(value) > VALUE_BYTES_MAX:
+        raise SettingsError(f"settings record: {len(value)} bytes, at most {VALUE_BYTES_MAX}")
+    try:
+        return msgspec.json.decode(value, type=SettingsRecord)
+    except msgspec.MsgspecError as exc:
+        raise SettingsError(f"settings record: {exc}") from exc
+
+
+def changed(now: DetectorSettings, key: str, value: bytes) -> Changed:
+    """The tree after a record. Raises SettingsError, which names the key, for one that does not fit."""
+    record = read(value)
+    if key == ALL:
+        return Changed(_after(now, record.settings), None)
+    if not key:
+        raise SettingsError("settings record: its key must be an asset or *, was empty")
+    assets = {asset: override for asset, override in now.assets.items() if asset != key}
+    if record.settings:
+        assets[key] = record.settings
+    return Changed(_after(now, now.model_dump(exclude={"assets"}) | {"assets": assets}), key)
+
+
+def _after(now: DetectorSettings, tree: dict[str, Any]) -> DetectorSettings:
+    try:
+        settings = DetectorSettings.model_validate(tree)
+    except ValidationError as exc:
+        raise SettingsError("settings record: " + sentences(exc, below="detector")) from exc
+    for name, given, held in zip(SHARED, settings.shared(), now.shared(), strict=True):
+        if given != held:
+            raise SettingsError(
+                f"settings record: detector.{name} cannot change while the detector runs, was {given} against {held};"
+                " stop every worker, change the file and remove the snapshots"
+            )
+    return settings

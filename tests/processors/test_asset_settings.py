@@ -1,0 +1,89 @@
+"""Settings of single assets, and records that change them while running."""
+
+from typing import Any
+
+import pytest
+
+from processors.in_force import ALL, VALUE_BYTES_MAX, changed, encode, read, tree_of
+from processors.settings import DetectorSettings, ProcessorSettings
+from runtime.settings import load
+from schemas.errors import SettingsError
+
+TREE = DetectorSettings(hold_ms=9_000)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ({"levels": {"watch_events_per_s": -1}},
+         "detector.assets.BTC.levels.watch_events_per_s: must be greater than or equal to 0, was -1"),
+        ({"levels": {"watch_events_per_s": 30}}, "detector.assets.BTC.levels: alert_events_per_s must be above"),
+        ({"levels": {"watch": 1}}, "detector.assets.BTC.levels.watch is not a setting"),
+        ({"levels": 3}, "detector.assets.BTC.levels: must be a valid dictionary"),
+        ({"score": {"weights": {"velocity": 0.5}}}, "detector.assets.BTC.score.weights: the six weights must add up"),
+        ({"windows": {"flash_crash": {"flag_events": 0}}}, "detector.assets.BTC.windows.flash_crash.flag_events"),
+        ({"windows": {"flash": {"flag_events": 1}}}, "BTC.windows.flash: must be a table, and its name one of flash_c"),
+        ({"windows": {"trend": {"grace_ms": 1}}}, "detector.assets.BTC.windows: must be the same for all assets"),
+        ({"relative": {"windows": {"2000": {"scale": "0"}}}}, "detector.assets.BTC.relative.windows.2000.scale"),
+        ({"tick_lag_ms": 7}, "detector.assets.BTC.tick_lag_ms: must be the same for all assets, was 7"),
+        ({"assets": {}}, "detector.assets.BTC.assets: must not stand"),
+        (5, "detector.assets.BTC: must be a valid dictionary"),
+    ],
+)  # fmt: skip
+def test_an_override_that_does_not_fit_is_named(override: Any, sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(ProcessorSettings, detector={"assets": {"ETH": {"mute": True}, "BTC": override}})
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_an_asset_differs_in_the_keys_that_it_names() -> None:
+    override = {
+        "mute": True,
+        "profile": "either",
+        "levels": {"watch_events_per_s": 5},
+        "windows": {"trend": {"flag_events": 7}},
+        "relative": {"windows": {"60000": {"scale": "5/2"}}, "hold_ms": 1},
+    }
+    settings = DetectorSettings(hold_ms=9_000, assets={"BTC": override})
+    btc = settings.of("BTC")
+    assert (btc.mute, btc.profile, btc.levels.watch_events_per_s, btc.hold_ms) == (True, "either", 5, 9_000)
+    assert [window.flag_events for window in btc.windows] == [5, 8, 15, 35, 7, 200]
+    assert [window.scale for window in btc.relative.windows] == ["1", "4/3", "5/2"]
+    assert settings.of("ETH") == TREE
+
+
+def test_a_record_of_an_asset_replaces_its_overrides() -> None:
+    first = changed(TREE, "BTC", encode("command", {"mute": True}))
+    assert (first.asset, first.settings.of("BTC").mute, first.settings.of("ETH").mute) == ("BTC", True, False)
+    second = changed(first.settings, "BTC", encode("command", {"hold_ms": 5}))
+    assert (second.settings.of("BTC").mute, second.settings.of("BTC").hold_ms) == (False, 5)
+    assert changed(second.settings, "BTC", encode("command", {})).settings == TREE
+
+
+def test_a_record_of_all_replaces_everything() -> None:
+    btc = changed(TREE, "BTC", encode("command", {"mute": True})).settings
+    other = DetectorSettings(assets={"ETH": {"mute": True}})
+    after = changed(btc, ALL, encode("worker", tree_of(other)))
+    assert after.asset is None
+    assert after.settings == other
+    assert read(encode("worker", tree_of(other))).settings == tree_of(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("BTC", encode("command", {"levels": {"watch_events_per_s": "x"}}), "detector.assets.BTC.levels.watch_event"),
+        ("BTC", b"{", "settings record"),
+        ("BTC", b'{"origin": "else", "settings": {}}', "origin"),
+        ("", encode("command", {}), "must be an asset or *"),
+        (ALL, encode("command", {"hold_ms": 0}), "detector.hold_ms: must be"),
+        (ALL, encode("command", {"tick_lag_ms": 7}), "detector.tick_lag_ms cannot change while"),
+        (ALL, encode("command", {"correlation": {"span_ms": 30_000}}), "detector.correlation cannot change"),
+        ("BTC", b" " * (VALUE_BYTES_MAX + 1), f"at most {VALUE_BYTES_MAX}"),
+    ],
+)  # fmt: skip
+def test_a_record_that_does_not_fit_changes_nothing_and_says_why(key: str, value: bytes, sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        changed(TREE, key, value)
+    assert sentence in str(caught.value)
