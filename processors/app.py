@@ -21,6 +21,7 @@ from runtime import logs
 from runtime.kafka import create_topics, ssl_context, topic_names
 from runtime.operations import OperationsServer
 from runtime.settings import KafkaSettings, load
+from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, LiqcascadeError
 from schemas.topics import LIQUIDATIONS
 
@@ -86,10 +87,11 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         """Compile, and start the host and the operations server, before the consumer joins its group."""
         await super().on_start()
         await asyncio.to_thread(warm_up, self._settings.detector)
+        decode = Codec(self._settings.kafka.schema_registry_url).decode
         self.host = Host(
             self._settings.kafka,
             self._settings.host,
-            detector=lambda partition: Detector(self._settings.detector, partition=partition),
+            detector=lambda partition: Detector(self._settings.detector, partition=partition, decode=decode),
             high_watermark=lambda partition: self.consumer.high_watermark(TP(self._source, partition)),
             on_covered=lambda partition, offset: self.consumer.cover(TP(self._source, partition), offset),
         )

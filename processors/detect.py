@@ -10,48 +10,19 @@ behind context of its time; after the last liquidation they go on until nothing 
 
 Each partition is a fold of its own, as in the topics, with as many partitions as the settings say."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
-
-import msgspec
-from aiokafka.partitioner import murmur2
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from processors.detector import Delivered, Detector, Output
+from processors.history import Part
 from processors.settings import DetectorSettings
-from processors.windows.store import why_refused
-from schemas.errors import SchemaError
-from schemas.records import (
-    CascadeAlert,
-    FeedHealth,
-    Funding,
-    JournalContext,
-    JournalEntry,
-    Liquidation,
-    OpenInterest,
-    Record,
-    WindowAggregate,
-)
-from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST
+from schemas.codec import Codec
+from schemas.records import CascadeAlert, JournalContext, JournalEntry, WindowAggregate
 from schemas.words import JournalKind
 
 GRID_MS: Final = 200
 RUN_MAX: Final = 500  # records folded at once
 EPOCH: Final = 1
-KINDS: Final[dict[str, type[Record]]] = {
-    FEED_HEALTH.name: FeedHealth,
-    OPEN_INTEREST.name: OpenInterest,
-    FUNDING.name: Funding,
-    LIQUIDATIONS.name: Liquidation,
-}
-ORDER: Final = tuple(KINDS)  # of context that was appended at the same time
-
-
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of a file of history."""
-
-    topic: str
-    append_time_ms: int
-    value: dict[str, Any]
 
 
 class Step(NamedTuple):
@@ -61,63 +32,9 @@ class Step(NamedTuple):
     outputs: list[Output]
 
 
-class Part(NamedTuple):
-    """What one partition is made of, each in the order of its topic."""
-
-    liquidations: list[Delivered]
-    contexts: list[JournalContext]
-
-
-def partition_of(asset: str, partitions: int) -> int:
-    """Partition of an asset, as every client with the partitioner murmur2_random has it.
-
-    >>> partition_of("BTC", 12)
-    10"""
-    return int(murmur2(asset.encode()) & 0x7FFFFFFF) % partitions
-
-
-def read_history(lines: Iterable[bytes], *, partitions: int) -> dict[int, Part]:
-    """The partitions in which a file has liquidations. Raises SchemaError, naming the line, for what does not fit."""
-    parts: dict[int, Part] = {}
-    newest_ms: dict[str, int] = {}
-    read: dict[str, list[tuple[int, Record]]] = {name: [] for name in KINDS}
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            line = msgspec.json.decode(text, type=Line)
-            record = _record(line)
-        except (msgspec.MsgspecError, ValueError) as exc:
-            raise SchemaError(f"reading line {number}: {exc}") from exc
-        if line.append_time_ms < newest_ms.setdefault(line.topic, 0):
-            raise SchemaError(
-                f"reading line {number}: append_time_ms {line.append_time_ms} of {line.topic} is before the"
-                f" {newest_ms[line.topic]} of an earlier line; a topic stands in the order in which it was appended"
-            )
-        newest_ms[line.topic] = line.append_time_ms
-        read[line.topic].append((line.append_time_ms, record))
-    for append_ms, record in read[LIQUIDATIONS.name]:
-        assert isinstance(record, Liquidation)
-        part = parts.setdefault(partition_of(record.asset, partitions), Part([], []))
-        part.liquidations.append(Delivered(len(part.liquidations), append_ms, record))
-    for topic in ORDER[:-1]:
-        for offset, (append_ms, record) in enumerate(read[topic]):
-            context = _context(topic, offset, append_ms, record)
-            if isinstance(record, OpenInterest | Funding):
-                own = parts.get(partition_of(record.asset, partitions))
-                if own is not None:
-                    own.contexts.append(context)
-            else:
-                for part in parts.values():
-                    part.contexts.append(context)
-    for part in parts.values():
-        part.contexts.sort(key=lambda context: context.append_time_ms)  # stable: the order of topics, then their own
-    return parts
-
-
-def new_detector(settings: DetectorSettings) -> Detector:
-    """A detector for one part: it takes context as `read_history` gives it, and its outputs name no source."""
-    return Detector(settings, partition=None, decode=lambda kind, data: msgspec.json.decode(data, type=kind))
+def new_detector(settings: DetectorSettings, codec: Codec | None = None) -> Detector:
+    """A detector for one part: its outputs name no source."""
+    return Detector(settings, partition=None, decode=(codec or Codec()).decode)
 
 
 def fold_history(detector: Detector, part: Part, *, partition: int) -> Iterator[Step]:
@@ -160,36 +77,6 @@ def detect(
     alerts.sort(key=lambda alert: (alert.append_time_ms, alert.asset, alert.sequence))
     windows.sort(key=lambda window: (window.append_time_ms, window.asset, window.size_ms, window.window_start_ms))
     return alerts, windows
-
-
-def _record(line: Line) -> Record:
-    kind = KINDS.get(line.topic)
-    if kind is None:
-        raise ValueError(f"topic is {line.topic!r}, must be one of {', '.join(ORDER)}")
-    if line.append_time_ms < 0:
-        raise ValueError(f"append_time_ms is {line.append_time_ms}, must not be negative")
-    record = msgspec.convert(_with_id(kind, line.value), type=kind)
-    if isinstance(record, Liquidation):
-        reason = why_refused(record)
-        if reason:
-            raise ValueError(reason)
-    return record
-
-
-def _with_id(kind: type[Record], value: dict[str, Any]) -> dict[str, Any]:
-    """Context may come without its id, which says no more than its other fields."""
-    return {"event_id": ""} | value if kind in (OpenInterest, Funding) else value
-
-
-def _context(topic: str, offset: int, append_ms: int, record: Record) -> JournalContext:
-    return JournalContext(
-        topic=topic,
-        partition=0,
-        offset=offset,
-        append_time_ms=append_ms,
-        key=b"",
-        value=msgspec.json.encode(record),
-    )
 
 
 def _end_of_run(log: Sequence[Delivered], at: int, until_ms: int) -> int:

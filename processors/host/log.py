@@ -18,6 +18,12 @@ POLL_S: Final = 0.5
 FETCH_WAIT_MS: Final = 10  # the end of a partition shows only after this
 FETCH_WAIT_TAIL_MS: Final = 500  # data ends a wait at once
 PASSING: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
+LEADERLESS: Final = (  # for a moment after a topic was made, and while leaders move
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+RETRY_S: Final = 0.05
 Header = tuple[str, bytes]
 
 
@@ -103,13 +109,18 @@ class LogReader:
         """First offset kept and next offset to be written."""
         if not self._starts:
             self._consumer.poll(0)  # so that what the client logs is not kept
-        try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUNDS_S_MAX)
-        except KafkaException as exc:
-            raise BrokerUnavailable(
-                f"asking for the ends of {topic}/{partition} at {self._servers}: {exc.args[0].str()}"
-            ) from exc
-        return low, high
+        deadline_s = time.monotonic() + BOUNDS_S_MAX
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUNDS_S_MAX)
+            except KafkaException as exc:
+                if exc.args[0].code() in LEADERLESS and time.monotonic() < deadline_s:
+                    time.sleep(RETRY_S)
+                    continue
+                raise BrokerUnavailable(
+                    f"asking for the ends of {topic}/{partition} at {self._servers}: {exc.args[0].str()}"
+                ) from exc
+            return low, high
 
     def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         """Offset of the first record from `time_ms` on; the end without one."""

@@ -150,17 +150,21 @@ def _read_journal(
     journals = {}
     for partition, one in found.items():
         own = next((row for row in one.rows if not row.asset), None)
-        journals[partition] = (
-            Journal(epoch=one.epoch - 1, next_sequence=own.next_sequence, next_offset=own.next_offset)
-            if own is not None
-            else Journal()
-        )
+        if own is not None and own.format == FORMAT:
+            epoch = read_partition(own).epoch  # of the state: who wrote it may have been replaying older entries
+            journals[partition] = Journal(epoch=epoch, next_sequence=own.next_sequence, next_offset=own.next_offset)
+        else:
+            journals[partition] = Journal()
     starts = {(name, partition): one.places.get(JOURNAL.name, 0) for partition, one in found.items()}
     with LogReader(settings, starts, ending=ending) as reader:
         for record in reader.to_end():
             _read_entry(codec, journals[record.partition], record)
         for _ in range(OPENINGS_MAX):
-            opening = {p: _opening(p, journal) for p, journal in journals.items() if not _opened(journal, found[p])}
+            opening = {
+                p: _opening(p, journal, found[p].epoch)
+                for p, journal in journals.items()
+                if not _opened(journal, found[p])
+            }
             if not opening:
                 break
             ends = _append(settings, producer, codec, opening)
@@ -184,11 +188,11 @@ def _opened(journal: Journal, one: Recovered) -> bool:
     return JOURNAL.name in one.ends and bool(journal.entries) and journal.entries[-1].epoch == one.epoch
 
 
-def _opening(partition: int, journal: Journal) -> JournalEntry:
+def _opening(partition: int, journal: Journal, epoch_min: int) -> JournalEntry:
     """An entry that names the new epoch and nothing else: a tick that lets no time in."""
     return JournalEntry(
         partition=partition,
-        epoch=journal.epoch + 1,
+        epoch=max(journal.epoch + 1, epoch_min),
         sequence=journal.next_sequence,
         after_offset=journal.after_offset,
         kind=JournalKind.TICK,

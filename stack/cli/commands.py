@@ -2,7 +2,20 @@
 
 import typer
 
-from stack.cli import decode, demo, detect, doctor, embedded, exchanges, recordings, settings, stages, tail, topics
+from stack.cli import (
+    decode,
+    demo,
+    detect,
+    doctor,
+    embedded,
+    exchanges,
+    import_history,
+    recordings,
+    settings,
+    stages,
+    tail,
+    topics,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +32,9 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: liqcascade exchanges --json")(exchanges.exchanges)
     app.command(epilog="Example: liqcascade detect --events day.jsonl --alerts alerts.jsonl --windows windows.jsonl")(
         detect.detect
+    )
+    app.command("import", epilog="Example: liqcascade import --events day.jsonl --prefix history.")(
+        import_history.import_history
     )
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)

@@ -20,7 +20,7 @@ def detect(
 
     A line that does not fit ends the command with exit code 1 and names the line; nothing is written then."""
     from processors.detect import detect as fold
-    from processors.detect import read_history
+    from processors.history import read_history
     from processors.settings import ProcessorSettings
     from runtime.settings import FILE_VARIABLE, load
     from schemas.codec import to_json

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from processors.detect import Part, Step, detect, fold_history, new_detector, partition_of, read_history
+from processors.detect import Step, detect, fold_history, new_detector
 from processors.detector import Delivered
+from processors.history import Part, partition_of, read_history
 from processors.journal import replay
 from processors.settings import DetectorSettings
 from schemas.errors import SchemaError, SettingsError
