@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from processors.host.settings import HostSettings
 from processors.overrides import placed, put_over, wrong
+from processors.rules import Figures, Rule, RuleError, figures
 from runtime.settings import Section, StageSettings
 
 PANES_A_WINDOW: Final = 10  # a window is ten panes, so a hopping window moves by a tenth of its size
@@ -20,6 +21,7 @@ WEIGHTS_SUM_TOLERANCE: Final = Fraction(1, 1_000_000)
 RELATIVE_SIZES_MAX: Final = 3
 ASSETS_MAX: Final = 1_000  # with settings of their own: more than all that there are, 10 MB of trees
 SHARED: Final = ("windows", "judged_size_ms", "tick_lag_ms", "correlation", "relative.windows")
+RULES_MAX: Final = 16  # of one asset: 100 parts of 1 µs each, ten times a second
 DECIMALS_MAX: Final = 4  # of a ratio: 10^6 events x 10^4 x 10^5 fit an int64
 
 
@@ -183,6 +185,14 @@ def _windows() -> tuple[WindowSettings, ...]:
     )
 
 
+class RuleSettings(Section):
+    """One custom rule."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="stands in flags as rule:<name> where it is met")
+    expression: str = Field(min_length=1, description="see `processors.rules`")
+    level: Literal["WATCH", "ALERT", "CRITICAL", "EXTREME"]
+
+
 class DetectorSettings(Section):
     """What a cascade is. `assets`: for each asset the keys of this tree in which it differs, as a tree of its own."""
 
@@ -200,6 +210,7 @@ class DetectorSettings(Section):
     levels: LevelSettings = LevelSettings()
     correlation: CorrelationSettings = CorrelationSettings()
     relative: RelativeSettings = RelativeSettings()
+    rules: tuple[RuleSettings, ...] = Field((), max_length=RULES_MAX)
     assets: dict[str, dict[str, Any]] = Field({}, max_length=ASSETS_MAX, description="overrides by asset")
 
     @model_validator(mode="after")
@@ -216,9 +227,23 @@ class DetectorSettings(Section):
         for window in self.relative.windows:
             if window.size_ms not in sizes:
                 raise ValueError(f"relative.windows must be of sizes in windows, was {window.size_ms}")
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) < len(names):
+            raise ValueError(f"rules must have different names, were {names}")
+        known = self.figures() if self.rules else {}
+        for place, rule in enumerate(self.rules):
+            try:
+                Rule(rule.expression, known)
+            except RuleError as exc:
+                raise wrong(("rules", place, "expression"), f"rule {rule.name}, {exc}", rule.expression) from exc
         for asset in self.assets:
             self.of(asset)
         return self
+
+    def figures(self) -> Figures:
+        """What the expressions of rules may name."""
+        judged = next(window.flag for window in self.windows if window.size_ms == self.judged_size_ms)
+        return figures([window.flag for window in self.windows], judged)
 
     def of(self, asset: str) -> Self:
         """The tree of one asset: this one with the asset's keys over it, and no assets in it.
