@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from processors.host import metrics
 from runtime.kafka import producer_config
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
@@ -122,11 +123,14 @@ class Publisher:
 
     def _hand_over(self) -> None:
         self._waked = False  # before reading: a report that comes now wakes again
+        confirmed = 0
         while self._reports:
             on_report, report = self._reports.popleft()
             if not report.error:
+                confirmed += 1
                 self.clock.observe(report.append_time_ms)
             on_report(report)
+        metrics.CONFIRMED.inc(confirmed)
         if len(self._producer) < QUEUE_MAX // 2:
             self._on_room()
 
