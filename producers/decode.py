@@ -2,6 +2,7 @@
 of JSON."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import msgspec
 
 from producers.exchange import FUNDING, KINDS, LIQUIDATION, OPEN_INTEREST, ExchangeAdapter, MarketEvent
 from producers.exchanges import ADAPTERS
-from producers.instruments import Instruments, read, shipped
+from producers.instruments import Instrument, Instruments, SizelessInstruments, read, shipped
 from producers.marks import Marks
 from schemas.codec import to_json
 from schemas.errors import FrameRefused, SettingsError, UnknownInstrument
@@ -18,6 +19,11 @@ from schemas.records import Funding, Liquidation, OpenInterest, Record
 
 RECORDS: Final[dict[str, type[Record]]] = {LIQUIDATION: Liquidation, OPEN_INTEREST: OpenInterest, FUNDING: Funding}
 Event = Liquidation | MarketEvent
+# What cannot be told without the contract's size, the number of coins first.
+UNSIZED: Final[dict[type[Record], tuple[str, str]]] = {
+    Liquidation: ("quantity", "notional_usd"),
+    OpenInterest: ("open_interest", "open_interest_usd"),
+}
 Decode = Callable[..., list[Any]]  # body, received_time_us=
 
 
@@ -58,7 +64,25 @@ class Decoding:
         return []
 
     def any_shape(self, body: bytes, *, kind: str, received_time_us: int, at_ms: int | None = None) -> list[Event]:
-        """Events of one kind in a frame or a REST body of whichever shape. Raises FrameRefused."""
+        """Events of one kind in a frame or a REST body of whichever shape; [] for one of another kind.
+
+        Raises FrameRefused."""
+        try:
+            return self._one_kind(body, kind, received_time_us, at_ms)
+        except FrameRefused as exc:
+            if exc.events or isinstance(exc, UnknownInstrument):
+                raise
+            if any(self._understands(body, other, received_time_us, at_ms) for other in KINDS if other != kind):
+                return []
+            raise
+
+    def _understands(self, body: bytes, kind: str, received_time_us: int, at_ms: int | None) -> bool:
+        try:
+            return bool(self._one_kind(body, kind, received_time_us, at_ms))
+        except FrameRefused:
+            return False
+
+    def _one_kind(self, body: bytes, kind: str, received_time_us: int, at_ms: int | None) -> list[Event]:
         bodies = [decode for _, kinds, decode in self._polls if kind in kinds]
         if kind == LIQUIDATION and self.adapter.cross_check is not None:
             bodies.append(self._bound(self.adapter.cross_check.decode))
@@ -116,8 +140,9 @@ def decode_lines(
     received_time_us: int = 0,
     at_ms: int | None = None,
 ) -> "DecodedLines":
-    """The events of one raw frame or REST body a line; `instruments` is a table file, else the shipped one counts.
+    """The events of one raw frame or REST body a line; `instruments`: a table file, which goes before the shipped one.
 
+    Of a contract whose size is in no table the amounts are null, and `contracts` has what the frame says of them.
     `at_ms`: when the lines were captured, for formats that are no longer sent; None: now.
     Raises SettingsError for an unknown exchange or kind and for a table that cannot be used."""
     adapter = ADAPTERS.get(exchange)
@@ -125,31 +150,59 @@ def decode_lines(
         raise SettingsError(f"decoding: {exchange!r} is not an exchange that is known; known are {', '.join(ADAPTERS)}")
     if kind not in KINDS:
         raise SettingsError(f"decoding {exchange}: {kind!r} is not a kind that is decoded; known: {', '.join(KINDS)}")
-    known = shipped(adapter.exchange) if instruments is None else read(instruments)
-    decoding = Decoding(adapter, Instruments(adapter.exchange, known, adapter.instrument_rule))
-    return DecodedLines(lines, partial(decoding.any_shape, kind=kind, received_time_us=received_time_us, at_ms=at_ms))
+    known = shipped(adapter.exchange) + ([] if instruments is None else read(instruments))
+    table = SizelessInstruments(adapter.exchange, known, adapter.instrument_rule, adapter.unsized_rule)
+    decode = Decoding(adapter, table).any_shape
+    decode = partial(decode, kind=kind, received_time_us=received_time_us, at_ms=at_ms)
+    return DecodedLines(lines, decode, table)
 
 
 class DecodedLines:
     """Iterate once: a line of JSON an event, {"error", "line"} (from 1) for a frame that is refused.
 
-    `refused` counts the refused ones so far."""
+    `refused` counts the refused ones so far; `unsized` has a sentence for each contract so far whose size is in no
+    table and would have been needed."""
 
-    def __init__(self, lines: Iterable[str | bytes], decode: Callable[[bytes], list[Event]]) -> None:
+    def __init__(
+        self, lines: Iterable[str | bytes], decode: Callable[[bytes], list[Event]], table: SizelessInstruments
+    ) -> None:
         self.refused = 0
-        self._lines, self._decode = lines, decode
+        self.unsized: dict[str, str] = {}
+        self._lines, self._decode, self._table = lines, decode, table
 
     def __iter__(self) -> Iterator[str]:
         for number, line in enumerate(self._lines, 1):
             frame = (line.encode(errors="surrogateescape") if isinstance(line, str) else line).strip()
             if not frame:
                 continue
-            events: Iterable[Record]
+            events: Iterable[Event]
             try:
                 events, error = self._decode(frame), None
             except FrameRefused as exc:
                 events, error = exc.events, str(exc)
-            yield from (to_json(event).decode() for event in events)
+            yield from map(self._event_line, events)
             if error is not None:
                 self.refused += 1
                 yield msgspec.json.encode({"error": error, "line": number}).decode()
+
+    def _event_line(self, event: Event) -> str:
+        told = self._table.sizeless.get(event.instrument)
+        if told is None or isinstance(event, Funding):
+            return to_json(event).decode()
+        amounts = UNSIZED[type(event)]
+        self.unsized[event.instrument] = _unsized_sentence(told, amounts)
+        fields: dict[str, Any] = msgspec.to_builtins(event)
+        contracts = Decimal(repr(fields[amounts[0]])) / told.contract_size  # that of one per unit of the price
+        return msgspec.json.encode(fields | dict.fromkeys(amounts) | {"contracts": float(contracts)}).decode()
+
+
+def _unsized_sentence(told: Instrument, amounts: Sequence[str]) -> str:
+    example = {
+        "exchange": told.exchange, "instrument": told.instrument, "asset": told.asset, "market": told.market,
+        "contract_size": "COINS", "inverse": False,
+    }  # fmt: skip
+    line = msgspec.json.encode(example).decode().replace('"COINS"', "COINS")
+    return (
+        f"decoding {told.exchange}: the contract size of {told.instrument!r} is in no table, so "
+        f"{' and '.join(amounts)} of its events are null; give --instruments FILE with the line {line}"
+    )

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from producers.instruments import Instrument, Instruments, Rule
+from producers.instruments import Instrument, Instruments, Rule, no_instrument
 from producers.marks import Marks
 from schemas.errors import FrameRefused, UnknownInstrument
 from schemas.records import Funding, Liquidation, OpenInterest
@@ -243,6 +243,7 @@ class ExchangeAdapter:
     connection is replaced at this age, before the exchange cuts it. `first_frame_is_backlog`: the exchange begins with
     history, so what happened before a subscription is backlog, however little before.
     `known_fields`: by kind, all names of fields that its bodies may have at any depth; others are reported as DRIFT.
+    `unsized_rule`: contracts of which the symbol tells all but the size, with a size of 1 unit of the price.
     `side_evidence`: whether an event's price and the mark price agree with its side; None when they tell nothing."""
 
     exchange: Exchange
@@ -252,6 +253,7 @@ class ExchangeAdapter:
     instrument_rule: Rule
     instrument_sources: tuple[InstrumentSource, ...]
     budget: Budget
+    unsized_rule: Rule = no_instrument
     market_decoder: MarketDecoder | None = None
     market_kinds: tuple[str, ...] = ()
     polls: tuple[Poll, ...] = ()

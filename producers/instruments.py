@@ -65,6 +65,32 @@ class Instruments(dict[str, Instrument]):
         return instrument
 
 
+class SizelessInstruments(Instruments):
+    """Gives for a contract whose size is in no table what its symbol tells, by `unsized_rule`, with a size of 1.
+
+    `sizeless` has those that were given: no quantity and no notional of theirs is right. For the eye alone, never for
+    a topic."""
+
+    def __init__(self, exchange: Exchange, known: Iterable[Instrument], rule: Rule, unsized_rule: Rule) -> None:
+        super().__init__(exchange, known, rule)
+        self._unsized_rule = unsized_rule
+        self.sizeless: dict[str, Instrument] = {}
+
+    def __missing__(self, symbol: str) -> Instrument:
+        try:
+            return super().__missing__(symbol)
+        except UnknownInstrument:
+            told = self._unsized_rule(symbol) if is_instrument(symbol) else None
+            if told is None or len(self.sizeless) >= INSTRUMENTS_MAX:
+                raise
+        self.sizeless[symbol] = told
+        return told
+
+
+def no_instrument(symbol: str) -> None:
+    """The rule of an exchange whose symbols tell nothing more."""
+
+
 def is_symbol(text: str) -> bool:
     """True when a text can be a symbol: printable, no space, no colon (event ids are joined by it)."""
     return 0 < len(text) <= SYMBOL_CHARACTERS_MAX and text.isprintable() and " " not in text and ":" not in text

@@ -15,7 +15,9 @@ def decode(
     kind: Annotated[str, typer.Option(help="What to take from them: liquidation, open-interest, funding.")],
     instruments: Annotated[
         Path | None,
-        typer.Option(help="JSON lines {exchange, instrument, asset, market, contract_size, inverse} to use instead."),
+        typer.Option(
+            help="JSON lines {exchange, instrument, asset, market, contract_size, inverse}, before the shipped ones."
+        ),
     ] = None,
     received_time: Annotated[int, typer.Option(help="Receive time of all frames, µs since 1970 UTC.")] = 0,
     at: Annotated[
@@ -27,19 +29,25 @@ def decode(
 ) -> None:
     """Read one raw frame or REST body a line on stdin and print the normalised events as JSON lines.
 
-    A frame that is refused gives a line {"error": …, "line": n} and exit code 1 at the end."""
+    A frame that is refused gives a line {"error": …, "line": n} and exit code 1 at the end; acks and frames of other
+    kinds give nothing. A contract whose size is in no table is not refused: its events have null for what hangs on the
+    size, and `contracts`, and a sentence on stderr says how to give the size."""
     from producers.decode import decode_lines
+    from stack.cli.console import printable
 
-    refused = False
-    for line in decode_lines(
+    told = 0
+    decoded = decode_lines(
         sys.stdin.buffer,
         exchange=exchange,
         kind=kind,
         instruments=instruments,
         received_time_us=received_time,
         at_ms=None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1_000),
-    ):
-        refused = refused or line.startswith('{"error":')
+    )
+    for line in decoded:
         sys.stdout.write(line + "\n")
+        if len(decoded.unsized) > told:  # the last one is new
+            told += 1
+            sys.stderr.write(printable(list(decoded.unsized.values())[-1]) + "\n")
     sys.stdout.flush()
-    raise typer.Exit(1 if refused else 0)
+    raise typer.Exit(1 if decoded.refused else 0)

@@ -40,10 +40,62 @@ def test_table_of_ones_own_gives_the_contract_size(tmp_path: Path) -> None:
     table.write_text(
         '{"exchange":"okx","instrument":"NEW-USDT-SWAP","asset":"NEW","market":"USDT","contract_size":0.5,"inverse":false}'
     )
-    known = decode_lines([SWAP], exchange="okx", kind="liquidation", instruments=table)
-    unknown = decode_lines([SWAP], exchange="okx", kind="liquidation", instruments=None)
-    assert [json.loads(line)["quantity"] for line in known] == [1.5]
-    assert [list(json.loads(line)) for line in unknown] == [["error", "line"]]
+    known = decode_lines(
+        [SWAP, SWAP.replace("NEW", "ETH")], exchange="okx", kind="liquidation", instruments=table
+    )  # the shipped table counts beside it
+    assert [json.loads(line)["quantity"] for line in known] == [1.5, 0.3]
+    assert known.unsized == {}
+
+
+def test_contract_of_unknown_size_has_what_is_known_of_it_and_null_for_the_rest() -> None:
+    decoded = decode_lines([SWAP, SWAP], exchange="okx", kind="liquidation", instruments=None)
+    event, again = map(json.loads, decoded)
+    assert event == again
+    assert (event["asset"], event["market"], event["side"], event["price"]) == ("NEW", "USDT", "LONG", 2.0)
+    assert (event["quantity"], event["notional_usd"], event["contracts"]) == (None, None, 3.0)
+    assert event["event_time_ms"] == 1791400000123
+    (sentence,) = decoded.unsized.values()
+    assert '{"exchange":"okx","instrument":"NEW-USDT-SWAP","asset":"NEW","market":"USDT"' in sentence
+    assert decoded.refused == 0
+
+
+def test_contract_priced_by_the_thousand_has_its_own_price_without_its_size() -> None:
+    frame = (
+        '{"channel":"futures.public_liquidates","event":"update","result":'
+        '{"contract":"1000NEW_USDT","price":"2","size":"-7.5","time":1791400000123}}'
+    )
+    (line,) = decode_lines([frame], exchange="gate", kind="liquidation", instruments=None)
+    event = json.loads(line)
+    assert (event["asset"], event["price"], event["contracts"], event["quantity"]) == ("NEW", 0.002, 7.5, None)
+
+
+def test_rate_needs_no_contract_size_and_open_interest_does() -> None:
+    ticker = (
+        '{"time":1791400000,"channel":"futures.tickers","event":"update","result":[{"contract":"ETC_USD",'
+        '"mark_price":"5.735","funding_rate":"0.0002","total_size":"46366"}]}'
+    )
+    rates = decode_lines([ticker], exchange="gate", kind="funding", instruments=None)
+    assert [(row["rate"], row["market"]) for row in map(json.loads, rates)] == [(0.0002, "USD")]
+    assert rates.unsized == {}
+    totals = decode_lines([ticker], exchange="gate", kind="open-interest", instruments=None)
+    (total,) = map(json.loads, totals)
+    assert (total["open_interest"], total["open_interest_usd"], total["contracts"]) == (None, None, 23183.0)
+    assert list(totals.unsized) == ["ETC_USD"]
+
+
+def test_symbol_that_tells_no_contract_is_refused_beside_one_that_does() -> None:
+    frame = SWAP.replace("NEW-USDT-SWAP", "NEW-EUR-SWAP")
+    decoded = decode_lines([frame, SWAP], exchange="okx", kind="liquidation", instruments=None)
+    assert [json.loads(line).get("contracts", "refused") for line in decoded] == ["refused", 3.0]
+    assert decoded.refused == 1
+
+
+@pytest.mark.parametrize("kind", ["liquidation", "open-interest"])
+def test_body_of_another_kind_gives_nothing(kind: str) -> None:
+    settled = '{"symbol":"BTCUSDT","fundingRate":"0.0001","fundingRateTimestamp":"1672041600000"}'
+    decoded = decode_lines([settled], exchange="bybit", kind=kind, instruments=None)
+    assert list(decoded) == []
+    assert decoded.refused == 0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from producers.amounts import inverse, is_zero, linear_by_unit, refusal, time_ms
-from producers.exchange import FRAME_BYTES_MAX
+from producers.exchange import FRAME_BYTES_MAX, decode_rows
 from producers.instruments import Instruments
 from schemas.errors import FrameRefused
 from schemas.records import Liquidation
@@ -59,6 +59,7 @@ class _Envelope(msgspec.Struct):
     """What tells frames apart when `_Frame` does not fit."""
 
     stream: str = ""
+    data: msgspec.Raw = msgspec.Raw()
     e: str = ""
     id: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
@@ -69,10 +70,11 @@ _EXCHANGE: Final = Exchange.BINANCE  # looked up once: attributes of an enum are
 _AVERAGE: Final = PriceKind.AVERAGE
 _FRAMES: Final = msgspec.json.Decoder(_Frame)
 _ENVELOPES: Final = msgspec.json.Decoder(_Envelope)
+_LISTS: Final = msgspec.json.Decoder(list[_Event])
 
 
 def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
-    """One frame of /market/stream or /market/ws -> 0 or 1 events; see `Decoder`.
+    """One frame of /market/stream or /market/ws -> an event (several, if it is a list of them) or none; see `Decoder`.
 
     price: average fill (the order's limit when there is none); quantity: cumulative fill."""
     if len(frame) > FRAME_BYTES_MAX:
@@ -80,11 +82,11 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     try:
         message = _FRAMES.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        return _without_order(frame, str(exc))
+        return _without_order(frame, str(exc), received_time_us, instruments)
     event = message.data or message
     order = event.o
     if order is None or event.e != "forceOrder":
-        return _without_order(frame, "no order `o`")
+        return _without_order(frame, "no order `o`", received_time_us, instruments)
     side = SIDES.get(order.S)
     if side is None:
         raise refusal(NAME, "o.S", order.S, "BUY or SELL")
@@ -120,12 +122,23 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     ]
 
 
-def _without_order(frame: bytes, reason: str) -> list[Liquidation]:
-    """[] for acks and other streams; raises FrameRefused for a liquidation or an unknown frame."""
+def _without_order(frame: bytes, reason: str, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
+    """Events of several events in a list; [] for acks and other streams; raises FrameRefused for everything else."""
     try:
-        envelope = _ENVELOPES.decode(frame)
+        listed = frame if frame.lstrip()[:1] == b"[" else b""
+        envelope = _Envelope() if listed else _ENVELOPES.decode(frame)
+        if bytes(envelope.data)[:1] == b"[" and b'"forceOrder"' in frame:
+            listed = bytes(envelope.data)
+        events = _LISTS.decode(listed) if listed else []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameRefused(f"decoding {NAME}: the frame is not one of this exchange: {exc}") from exc
+    if listed:
+        return decode_rows(
+            events,
+            lambda event: decode(
+                msgspec.json.encode(event), received_time_us=received_time_us, instruments=instruments
+            ),
+        )
     if "forceOrder" in envelope.stream or envelope.e == "forceOrder":
         raise FrameRefused(f"decoding {NAME}: {reason}")
     if envelope.stream or envelope.e or bytes(envelope.id) or bytes(envelope.error):

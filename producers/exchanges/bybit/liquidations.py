@@ -48,11 +48,12 @@ class _Envelope(msgspec.Struct):
 
 
 _FRAMES: Final = msgspec.json.Decoder(_Frame)
+_ROWS_ALONE: Final = msgspec.json.Decoder(list[_Row] | _Row)
 _ENVELOPES: Final = msgspec.json.Decoder(_Envelope)
 
 
 def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
-    """One frame of /v5/public/linear or /v5/public/inverse -> 0..n events; see `Decoder`.
+    """One frame of /v5/public/linear or /v5/public/inverse, its `data` or a row of it -> 0..n events; see `Decoder`.
 
     price: the bankruptcy price, worse than the market; quantity: executed coins (inverse: USD / price)."""
     if len(frame) > FRAME_BYTES_MAX:
@@ -60,7 +61,10 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     try:
         message = _FRAMES.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        return _without_rows(frame, str(exc))
+        rows = _rows_alone(frame)
+        if rows is None:
+            return _without_rows(frame, str(exc))
+        message = _Frame(TOPIC, rows)
     if not message.topic.startswith(TOPIC):
         return _without_rows(frame, "")
     seen: dict[str, int] = {}
@@ -96,6 +100,15 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     return row_event(message.data[0]) if len(message.data) == 1 else decode_rows(message.data, row_event)
 
 
+def _rows_alone(text: bytes) -> list[_Row] | None:
+    """The rows of a text that is no frame; None when it is not made of them."""
+    try:
+        rows = _ROWS_ALONE.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return [rows] if isinstance(rows, _Row) else rows
+
+
 def _without_rows(frame: bytes, reason: str) -> list[Liquidation]:
     """[] for acks, pongs and other topics; raises FrameRefused for liquidations and unknown frames."""
     try:
@@ -106,7 +119,8 @@ def _without_rows(frame: bytes, reason: str) -> list[Liquidation]:
         raise FrameRefused(f"decoding {NAME}: {reason}")
     if envelope.topic.startswith(LEGACY_TOPIC):
         raise FrameRefused(
-            f"decoding {NAME}: {envelope.topic[:80]!r} is a legacy topic, which is not decoded; use {TOPIC}<symbol>"
+            f"decoding {NAME}: {envelope.topic[:80]!r} is a legacy topic, decoded for its time alone (--at DATE); "
+            f"now it is {TOPIC}<symbol>"
         )
     if envelope.topic or envelope.op:
         return []

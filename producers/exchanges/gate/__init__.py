@@ -168,6 +168,7 @@ ADAPTER: Final = ExchangeAdapter(
         window_params=orders_window,
     ),
     instrument_rule=instruments.instrument_rule,
+    unsized_rule=instruments.unsized_rule,
     instrument_sources=tuple(
         InstrumentSource(origin=REST, path=f"/api/v4/futures/{settle}/contracts", decode=instruments.decode_contracts)
         for settle in PULSES

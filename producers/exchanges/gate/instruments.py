@@ -69,6 +69,17 @@ def instrument_rule(symbol: str) -> Instrument | None:
     )  # fmt: skip
 
 
+def unsized_rule(symbol: str) -> Instrument | None:
+    """A contract by its symbol, all but its size; ETC_USD and the like are quanto ones, margined in BTC."""
+    base, _, rest = symbol.partition("_")
+    if base and rest.partition("_")[0] == "USD":
+        return Instrument(
+            exchange=Exchange.GATE, instrument=symbol, asset=base, market=Market.USD, contract_size=Decimal(1),
+            inverse=False,
+        )  # fmt: skip
+    return contract(symbol, 1) if base else None
+
+
 def price_unit(instrument: Instrument) -> int:
     """Coins that a price is for: 1000 of 1000BONK_USDT, else 1."""
     if instrument.inverse or instrument.instrument.startswith(instrument.asset):

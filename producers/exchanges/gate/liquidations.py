@@ -79,13 +79,14 @@ class _Envelope(msgspec.Struct):
 
 
 _FRAMES: Final = msgspec.json.Decoder(_Frame)
+_ROWS_ALONE: Final = msgspec.json.Decoder(list[_Row] | _Row)
 _ENVELOPES: Final = msgspec.json.Decoder(_Envelope)
 _ENVELOPE_LISTS: Final = msgspec.json.Decoder(list[_Envelope])
 _ORDERS: Final = msgspec.json.Decoder(list[_Order] | _Order)
 
 
 def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
-    """One websocket frame, or a body or a row of liq_orders -> 0..n events; see `Decoder`.
+    """One websocket frame, its `result` or a row of it, or a body or a row of liq_orders -> 0..n events; see `Decoder`.
 
     price: of the order (REST: its average fill); quantity: contracts x contract size."""
     if len(frame) > FRAME_BYTES_MAX:
@@ -93,7 +94,10 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     try:
         message = _FRAMES.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        return _without_rows(frame, str(exc), received_time_us, instruments)
+        rows = _rows_alone(frame)
+        if rows is None:
+            return _without_rows(frame, str(exc), received_time_us, instruments)
+        message = _Frame(CHANNEL, "update", rows)
     if message.channel != CHANNEL or message.event != "update":
         return []
     seen: dict[str, int] = {}
@@ -127,6 +131,15 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     if isinstance(message.result, _Row):
         return row_event(message.result)
     return decode_rows(message.result, row_event)
+
+
+def _rows_alone(text: bytes) -> list[_Row] | _Row | None:
+    """The rows of a text that is no frame; None when it is not made of them."""
+    try:
+        rows: list[_Row] | _Row = _ROWS_ALONE.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return rows
 
 
 def _without_rows(frame: bytes, reason: str, received_time_us: int, instruments: Instruments) -> list[Liquidation]:

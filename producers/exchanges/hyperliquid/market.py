@@ -125,6 +125,7 @@ def _context(
     price = mark_price(context.markPx, NAME, "markPx")
     if price is not None:
         marks.set(coin, per_coin(price, instrument), at_ms)
+    # The receive time is the only one there is; decoding by hand it may not be known (0), nor then the next hour.
     return [
         open_interest(
             instrument, coins=amount(context.openInterest, NAME, "openInterest") * instrument.contract_size,
@@ -132,7 +133,8 @@ def _context(
         ),
         funding(
             instrument, rate=number(context.funding, NAME, "funding"), interval_hours=INTERVAL_HOURS,
-            next_funding_time_ms=next_hour_ms(at_ms), settled=False, time_ms=at_ms, received_time_us=received_time_us,
+            next_funding_time_ms=next_hour_ms(at_ms) if at_ms else None, settled=False, time_ms=at_ms,
+            received_time_us=received_time_us,
         ),
     ]  # fmt: skip
 

@@ -145,6 +145,7 @@ ADAPTER: Final = ExchangeAdapter(
     known_fields=KNOWN_FIELDS,
     side_evidence=price_evidence,
     instrument_rule=instruments.instrument_rule,
+    unsized_rule=instruments.unsized_rule,
     instrument_sources=tuple(
         InstrumentSource(
             origin=REST,

@@ -32,17 +32,23 @@ def instrument_rule(symbol: str) -> Instrument | None:
     return _inverse(symbol, parts[1], CONTRACT_SIZE_USD.get(parts[1], CONTRACT_SIZE_USD_OTHERS))
 
 
-def described(symbol: str, instruments: Instruments) -> Instrument:
-    """A contract for figures that are given in coins or as a rate, where the size of a linear one does not matter.
-
-    Raises UnknownInstrument for a symbol of another form and for what is not quoted in dollars."""
-    parts = _SYMBOL.fullmatch(symbol) if symbol not in instruments and is_symbol(symbol) else None
+def unsized_rule(symbol: str) -> Instrument | None:
+    """A linear contract by its symbol, all but its size."""
+    parts = _SYMBOL.fullmatch(symbol)
     if parts is None or parts[2] not in DOLLARS or (parts[2] == "USD" and parts[3] is None):
-        return instruments[symbol]
+        return None
     return Instrument(
         exchange=Exchange.OKX, instrument=symbol, asset=parts[1], market=linear_market(parts[2]),
         contract_size=Decimal(1), inverse=False,
     )  # fmt: skip
+
+
+def described(symbol: str, instruments: Instruments) -> Instrument:
+    """A contract for figures that are given in coins or as a rate, where the size of a linear one does not matter.
+
+    Raises UnknownInstrument for a symbol of another form and for what is not quoted in dollars."""
+    told = unsized_rule(symbol) if symbol not in instruments and is_symbol(symbol) else None
+    return instruments[symbol] if told is None else told
 
 
 def pays_funding(instrument: Instrument) -> bool:

@@ -171,7 +171,8 @@ def _other_channel(channel: str, reason: str) -> list[_Row]:
         raise FrameRefused(f"decoding {NAME}: {reason}")
     if channel == LEGACY_CHANNEL:
         raise FrameRefused(
-            f"decoding {NAME}: {LEGACY_CHANNEL!r} is a legacy channel, which is not decoded; use {CHANNEL}"
+            f"decoding {NAME}: {LEGACY_CHANNEL!r} is a legacy channel, decoded for its time alone (--at DATE); "
+            f"now it is {CHANNEL}"
         )
     if not channel:
         raise FrameRefused(f"decoding {NAME}: the frame has no arg.channel, so its kind is not known")
