@@ -11,16 +11,13 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from producers import metrics
 from producers.exchange import FRAME_BYTES_MAX, Connection, Control, ControlKind, ExchangeAdapter
+from producers.watchdog import Watchdog
 from schemas.errors import FeedUnavailable
 from schemas.words import FeedState
 
 OPEN_TIMEOUT_S: Final = 10.0  # three times a slow TLS handshake across the world
 CLOSE_TIMEOUT_S: Final = 1.5  # the stage has 5 s to end
-ACK_TIMEOUT_S: Final = 10.0
-PING_INTERVAL_S: Final = 20.0  # protocol pings; with the timeout, a dead peer is noticed within 40 s
-PING_TIMEOUT_S: Final = 20.0
 RECEIVE_QUEUE_MAX: Final = 64  # frames; above it the library stops reading, so back-pressure reaches the exchange
-NEVER: Final = float("inf")
 
 OnFrame = Callable[[bytes, int, int], Awaitable[None]]  # frame, received_time_us, subscribed_time_ms
 OnState = Callable[[FeedState, str], Awaitable[None]]
@@ -53,12 +50,11 @@ class Session:
         self.last_frame_ms: int | None = None
         self.busy = False
         self._exchange = adapter.exchange.value
-        self._frames = metrics.FRAMES.labels(self._exchange)
         self._stopped = False
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[str] | None = None
-        self._acks_pending = 0
-        self._next_beat = self._answer_deadline = self._ack_deadline = self._pulse_deadline = NEVER
+        self._watchdog: Watchdog | None = None
+        self._verdict = ""
 
     def start(self) -> "asyncio.Task[str]":
         """Run as a task of its own."""
@@ -74,8 +70,8 @@ class Session:
                 max_queue=RECEIVE_QUEUE_MAX,
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                ping_timeout=PING_TIMEOUT_S,
+                ping_interval=None,  # the watchdog's: a pong behind unread frames is not late
+                compression=None,  # inflating a frame of 300 bytes costs more than receiving it
                 additional_headers=self._address.headers,
                 proxy=None if self._origin else True,  # an origin of one's own is reached directly
             ) as socket:
@@ -98,70 +94,73 @@ class Session:
 
     async def subscribe(self, topics: Sequence[str]) -> None:
         """Send the requests for these topics; nothing when there is no connection."""
-        if self._socket is None:
+        if self._socket is None or self._watchdog is None:
             return
-        self._ack_deadline = time.monotonic() + ACK_TIMEOUT_S
         with contextlib.suppress(ConnectionClosed):  # the next connection subscribes to all of them
             for subscription in self._address.subscribe(topics):
-                self._acks_pending += subscription.acks
+                self._watchdog.expect_acks(subscription.acks)
                 await self._socket.send(subscription.at(int(time.time())))
 
     async def _hold(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        heartbeat = self._address.heartbeat
-        self._next_beat = time.monotonic() + heartbeat.interval_ms / 1_000 if heartbeat else NEVER
+        watchdog = Watchdog(self._address, self.url, metrics.FRAMES.labels(self._exchange).inc)
+        self._socket, self._watchdog = socket, watchdog
+        watching = asyncio.create_task(self._watch(socket, watchdog))
         try:
             await self._on_state(FeedState.CONNECTED, self.url)
             if self.covered_since_ms is None:
                 self.covered_since_ms = time.time_ns() // 1_000_000
             await self.subscribe([topic for topic in self._topics if topic not in self._refused])
-            await self._receive(socket, self.covered_since_ms)
+            await self._receive(socket, watchdog, self.covered_since_ms)
         finally:
-            self._socket = None
+            self._socket = self._watchdog = None
+            watchdog.see()
+            watching.cancel()
+            await asyncio.wait((watching,))
+            if not watching.cancelled() and (error := watching.exception()) is not None:
+                raise error
 
-    async def _receive(self, socket: ClientConnection, covered_since_ms: int) -> None:
-        """Hand frames over until the connection ends. Deadlines are judged only when nothing is there to read, so
-        a feed that had to wait for the broker is not taken for a silent one."""
-        control_of, on_frame, pulse = self._adapter.control, self._on_frame, self._address.pulse is not None
+    async def _watch(self, socket: ClientConnection, watchdog: Watchdog) -> None:
+        """End the connection when it misses a deadline."""
+        self._verdict, is_stale = await watchdog.run(socket)
+        try:
+            if is_stale:
+                await self._on_state(FeedState.STALE, self._verdict)
+        finally:
+            await socket.close()
+
+    async def _receive(self, socket: ClientConnection, watchdog: Watchdog, covered_since_ms: int) -> None:
+        """Hand frames over until the connection ends."""
+        control_of, on_frame, receive = self._adapter.control, self._on_frame, socket.recv
+        pulse = self._address.pulse is not None
         while True:
-            await self._beat(socket)
+            watchdog.waiting = True
             try:
-                async with asyncio.timeout(self._seconds_to_next()):
-                    frame = await socket.recv(decode=False)
-            except TimeoutError:
-                await self._judge_deadlines()
-                continue
+                frame = await receive(decode=False)
             except ConnectionClosed as exc:
                 if self._stopped:
                     return
-                raise FeedUnavailable(f"receiving from {self.url}: {exc}") from exc
+                raise FeedUnavailable(self._verdict or f"receiving from {self.url}: {exc}") from exc
+            watchdog.waiting = False
+            watchdog.frames += 1
             received_time_us = time.time_ns() // 1_000
-            self._frames.inc()
-            self._answer_deadline = NEVER
             control = control_of(frame)
             if control is None or not pulse:  # where a pulse is due, a pong does not tell that data come
                 self.last_frame_ms = received_time_us // 1_000
             if control is not None:
-                await self._take(control)
+                await self._take(control, watchdog)
                 continue
+            watchdog.data += 1
             self.busy = True
             await on_frame(frame, received_time_us, covered_since_ms)
             self.busy = False
-            if pulse:
-                self._pulse_deadline = time.monotonic() + self._address.pulse_ms_max / 1_000
 
-    async def _take(self, control: Control) -> None:
-        if control.kind is ControlKind.ACK and self._acks_pending:
-            self._acks_pending -= 1
-            if self._acks_pending == 0:
-                self._ack_deadline = NEVER
-                if self._address.pulse is not None:
-                    self._pulse_deadline = time.monotonic() + self._address.pulse_ms_max / 1_000
-                if not self.subscribed.is_set():
-                    self.subscribed.set()
-                    refused = f"; refused: {', '.join(sorted(self._refused))}"[:500] if self._refused else ""
-                    count = sum(topic not in self._refused for topic in self._topics)
-                    await self._on_state(FeedState.SUBSCRIBED, f"topics: {count}{refused}")
+    async def _take(self, control: Control, watchdog: Watchdog) -> None:
+        if control.kind is ControlKind.ACK:
+            if watchdog.acknowledged() and not self.subscribed.is_set():
+                self.subscribed.set()
+                refused = f"; refused: {', '.join(sorted(self._refused))}"[:500] if self._refused else ""
+                count = sum(topic not in self._refused for topic in self._topics)
+                await self._on_state(FeedState.SUBSCRIBED, f"topics: {count}{refused}")
         elif control.kind is ControlKind.REFUSED:
             metrics.REFUSED_SUBSCRIPTIONS.labels(self._exchange).inc()
             if control.topic is not None and control.topic in self._topics:
@@ -169,34 +168,3 @@ class Session:
             raise FeedUnavailable(f"subscribing at {self.url}: the exchange refused: {control.detail}")
         elif control.kind is ControlKind.RECONNECT:
             raise FeedUnavailable(f"receiving from {self.url}: the exchange announced a cut: {control.detail}")
-
-    async def _beat(self, socket: ClientConnection) -> None:
-        heartbeat = self._address.heartbeat
-        if heartbeat is None:
-            return
-        now = time.monotonic()
-        if now >= self._next_beat:
-            self._next_beat = now + heartbeat.interval_ms / 1_000
-            self._answer_deadline = min(self._answer_deadline, now + heartbeat.answer_ms_max / 1_000)
-            with contextlib.suppress(ConnectionClosed):  # what had arrived is still to be received, then recv says so
-                await socket.send(heartbeat.frame)
-
-    def _seconds_to_next(self) -> float | None:
-        deadline = min(self._next_beat, self._answer_deadline, self._ack_deadline, self._pulse_deadline)
-        return None if deadline == NEVER else max(0.0, deadline - time.monotonic())
-
-    async def _judge_deadlines(self) -> None:
-        now = time.monotonic()
-        if now >= self._ack_deadline:
-            raise FeedUnavailable(
-                f"subscribing at {self.url}: {self._acks_pending} requests were not answered in {ACK_TIMEOUT_S:g} s"
-            )
-        if now >= self._answer_deadline:
-            raise FeedUnavailable(f"receiving from {self.url}: the heartbeat was not answered")
-        if now >= self._pulse_deadline:
-            sentence = (
-                f"receiving from {self.url}: nothing came for {self._address.pulse_ms_max / 1_000:g} s, "
-                f"not even {self._address.pulse}"
-            )
-            await self._on_state(FeedState.STALE, sentence)
-            raise FeedUnavailable(sentence)

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from producers import session as session_module
+from producers import watchdog as watchdog_module
 from producers.exchange import FRAME_BYTES_MAX, Heartbeat
 from producers.feed import Feed
 from producers.settings import ProducersSection
@@ -145,7 +146,7 @@ async def test_pongs_are_no_data_where_a_pulse_is_due() -> None:
 
 
 async def test_subscription_without_an_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "ACK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(watchdog_module, "ACK_TIMEOUT_S", 0.05)
     listener = Listener()
     async with toy_server() as server:
         server.acks = False
@@ -154,7 +155,7 @@ async def test_subscription_without_an_answer_is_noticed(monkeypatch: pytest.Mon
             assert "not answered" in listener.details[listener.states.index(RECONNECTING)]
             assert SUBSCRIBED not in listener.states
             server.acks = True
-            monkeypatch.setattr(session_module, "ACK_TIMEOUT_S", DEADLINE_S)
+            monkeypatch.setattr(watchdog_module, "ACK_TIMEOUT_S", DEADLINE_S)
             await listener.until(lambda: SUBSCRIBED in listener.states)
 
 

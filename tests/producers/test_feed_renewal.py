@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from producers import feed as feed_module
-from producers import session as session_module
+from producers import watchdog as watchdog_module
 from schemas.words import FeedState
 from tests.producers.test_feed import CONNECTED, RECONNECTING, STALE, SUBSCRIBED, Listener, running
 from tests.producers.toy import toy_server
@@ -43,7 +43,7 @@ async def test_connection_is_replaced_at_its_age_again_and_again() -> None:
 
 
 async def test_renewal_that_fails_leaves_the_old_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "ACK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(watchdog_module, "ACK_TIMEOUT_S", 0.05)
     listener = Listener()
     async with toy_server() as server, running(server, listener) as feed:
         await listener.until(lambda: SUBSCRIBED in listener.states)
