@@ -1,0 +1,120 @@
+"""20,000 frames/s for 10 s over websockets into one `produce` process: what is lost, how fast it takes them in, how it
+holds the senders back.
+
+One event a frame, from three exchanges at once. All is counted in the topic, record by record."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks._produce import Produce, producing
+from runtime.kafka import confluent_config, describe
+from runtime.settings import KafkaSettings
+from schemas.codec import Codec
+from schemas.errors import StackError
+from schemas.records import Liquidation
+from schemas.topics import LIQUIDATIONS
+from stack.embedded import EmbeddedStack
+
+FRAMES: Final = 200_000
+FRAMES_PER_S: Final = 20_000
+SAMPLE_S: Final = 0.1
+SETTLE_S: Final = 5.0  # after the start: REST histories are read then
+PATIENCE_S: Final = 30.0  # without a new event
+ANSWER_S_MAX: Final = 10.0
+
+
+def run() -> dict[str, object]:
+    """{"frames_sent", "events_published", "lost", "doubled", "intake_per_s", "offered_per_s", "held_back_s",
+    "cpu_us_per_frame", "event_loop_us_per_frame", "queue_messages_max", "queue_waits", "rss_mb_before",
+    "rss_mb_peak"}."""
+    with tempfile.TemporaryDirectory(prefix="liqcascade-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        stack = EmbeddedStack(folder)
+        sender = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks._sender", str(FRAMES), str(FRAMES_PER_S)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            kafka = KafkaSettings(bootstrap_servers=stack.kafka.start())
+            origins = _line(sender)["origins"]
+            with producing(kafka, origins, folder) as produce:
+                time.sleep(SETTLE_S)
+                figures = measure(produce, sender)
+            return figures | count(kafka)
+        finally:
+            assert sender.stdin is not None
+            sender.stdin.close()
+            sender.wait()
+            stack.stop()
+
+
+def measure(produce: Produce, sender: "subprocess.Popen[str]") -> dict[str, object]:
+    """Let the burst begin and watch until all its events are acknowledged."""
+    assert sender.stdin is not None
+    before, cpu_before, rss_mb_before = produce.metrics(), produce.cpu_s(), produce.rss_mb()
+    sender.stdin.write("go\n")
+    sender.stdin.flush()
+    begun = progress = time.monotonic()
+    queue_max = published = 0.0
+    while published < FRAMES:
+        now, metrics = time.monotonic(), produce.metrics()
+        queue_max = max(queue_max, metrics["liqcascade_publish_queue_messages"])
+        if metrics["published"] != published:
+            begun, progress = (begun if published else now), now
+        published = metrics["published"] - before["published"]
+        if now - progress > PATIENCE_S:
+            break  # some are lost; `count` says how many
+        time.sleep(SAMPLE_S)
+    took_s = progress - begun
+    (cpu_s, loop_s), after = produce.cpu_s(), produce.metrics()
+    told = _line(sender)
+    return {
+        "frames_sent": told["sent"],
+        "offered_per_s": FRAMES_PER_S,
+        "intake_per_s": round(published / took_s),
+        "held_back_s": round(told["took_s"] - FRAMES / FRAMES_PER_S, 2),
+        "cpu_us_per_frame": round((cpu_s - cpu_before[0]) / FRAMES * 1e6, 1),
+        "event_loop_us_per_frame": round((loop_s - cpu_before[1]) / FRAMES * 1e6, 1),
+        "queue_messages_max": round(queue_max),
+        "queue_waits": round(after["liqcascade_publish_waits_total"] - before["liqcascade_publish_waits_total"]),
+        "rss_mb_before": round(rss_mb_before, 1),
+        "rss_mb_peak": round(produce.rss_mb_peak(), 1),
+    }
+
+
+def count(kafka: KafkaSettings) -> dict[str, object]:
+    """What the topic holds, by event id."""
+    consumer = Consumer(confluent_config(kafka, group_id="bench", enable_auto_commit=False))
+    ids: Counter[str] = Counter()
+    codec = Codec()
+    for number in range(describe(kafka)[LIQUIDATIONS.name]):
+        place = TopicPartition(LIQUIDATIONS.name, number, 0)
+        left = consumer.get_watermark_offsets(place, timeout=ANSWER_S_MAX)[1]
+        consumer.assign([place])
+        while left:
+            messages = consumer.consume(min(left, 10_000), timeout=ANSWER_S_MAX)
+            if not messages:
+                raise StackError(f"reading {LIQUIDATIONS.name}: {left} records of partition {number} did not come")
+            left -= len(messages)
+            ids.update(codec.decode(Liquidation, message.value() or b"").event_id for message in messages)
+    consumer.close()
+    return {"events_published": ids.total(), "lost": FRAMES - len(ids), "doubled": ids.total() - len(ids)}
+
+
+def _line(sender: "subprocess.Popen[str]") -> dict[str, Any]:
+    """The next line that the sender says."""
+    assert sender.stdout is not None
+    line = sender.stdout.readline()
+    if not line:
+        raise StackError("the sender of the burst ended; its reason stands above")
+    told: dict[str, Any] = json.loads(line)
+    return told
