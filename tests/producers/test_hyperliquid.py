@@ -183,6 +183,13 @@ def test_captured_trades_are_ordinary() -> None:
     assert [decode(payload) for payload in found] == [[]] * len(found)
 
 
+def test_next_hour_is_told_only_where_the_time_is() -> None:
+    context = {"coin": "BTC", "ctx": {"funding": "0.0001", "openInterest": "1", "markPx": "2"}}
+    frame = {"channel": "activeAssetCtx", "data": context}
+    assert market(frame, TIME_MS * 1_000)[1].next_funding_time_ms == (TIME_MS // 3_600_000 + 1) * 3_600_000
+    assert market(frame, 0)[1].next_funding_time_ms is None
+
+
 @captured
 def test_captured_contexts_and_history() -> None:
     for payload in payloads("hyperliquid_ctx.jsonl"):

@@ -7,7 +7,8 @@ Sources, as of 2026-11-23 (hyperliquid.gitbook.io; hyperliquid-python-sdk):
   most calls 20 and one more for every 20 rows.
 - The first message of `trades` is a snapshot of recent trades, that of `userFills` of old fills: by their times a
   backlog.
-- Perpetuals of other deployers (`xyz:AAPL`) are decoded, but not listened to: they are stocks and the like."""
+- Perpetuals of other deployers (`xyz:AAPL`) are decoded, but not listened to: they are stocks and the like, which the
+  liquidators do not take over."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -3,8 +3,8 @@
 Sources, as of 2026-11-23: GET /api/v5/public/instruments?instType=SWAP|FUTURES: coins (linear) or USD (inverse) of one
 contract = ctVal x ctMult. OKX's contract specifications: inverse contracts are 100 USD (BTC) and 10 USD (others).
 BTC-USDT-SWAP, BTC-USDC-SWAP; BTC-USD-SWAP, BTC-USD-261225 (inverse); BTC-USD_UM_XPERP-310404 (X-Perp: linear, among
-FUTURES, pays funding). Sizes in okx.instruments.jsonl: BTC and ETH of the docs; the other linear ones are equal in two
-independent public lists of ctVal."""
+FUTURES, pays funding). Sizes in okx.instruments.jsonl: BTC and ETH of the docs; CHIP of a captured row of
+open-interest (oiCcy / oi); the other linear ones are equal in two independent public lists of ctVal."""
 
 import re
 from decimal import Decimal, InvalidOperation
