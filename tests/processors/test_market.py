@@ -1,0 +1,287 @@
+"""The market stage: against a plain recount, over restarts, with partitions that are told twice or not at all."""
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from processors.market.contagion import follows
+from processors.market.fold import MEMORY_MS, Heard, MarketFold, MarketOutput
+from processors.market.records import MARKET
+from processors.market.settings import MarketSettings
+from processors.records import NO_CONTRIBUTIONS
+from schemas.codec import Codec, to_json
+from schemas.records import AssetState, CascadeAlert, ExchangeCoverage, ExchangeFigures, WindowFigures
+from schemas.topics import ALERTS, STATE
+from schemas.words import (
+    Completeness,
+    Exchange,
+    FeedState,
+    Level,
+    Profile,
+    Side,
+    StateKind,
+)
+
+START_MS = 1_760_000_000_000
+SETTINGS = MarketSettings(watch_assets=3, alert_assets=5, critical_assets=8, extreme_assets=12)
+PARTITIONS = 3
+LEVELS = ("NONE", "WATCH", "ALERT", "CRITICAL", "EXTREME")
+
+
+def state(
+    time_ms: int, asset: str = "", *, partition: int = 0, ratio: float | None = 0.0, usd_per_s: float = 0.0,
+    long_share: float = 1.0, level: Level = Level.NONE, exchange: Exchange = Exchange.BYBIT,
+) -> AssetState:  # fmt: skip
+    """State of an asset, or progress of a partition; time from START_MS."""
+    kind = StateKind.ASSET if asset else StateKind.PROGRESS
+    figures = ExchangeFigures(events_per_s=2.0, notional_usd_per_s=usd_per_s, share=1.0, active=usd_per_s > 0)
+    window = WindowFigures(
+        size_ms=2_000, events=4, events_per_s=2.0, notional_usd_per_s=usd_per_s, acceleration_events_per_s2=0.5,
+        acceleration_usd_per_s2=1.5, long_share=long_share if usd_per_s else None,
+    )  # fmt: skip
+    coverage = ExchangeCoverage(state=FeedState.LIVE, completeness=Completeness.ALL)
+    return AssetState(
+        kind=kind,
+        asset=asset,
+        profile=Profile.ABSOLUTE,
+        level=level,
+        previous_level=level,
+        peak_level=level,
+        absolute_level=level,
+        relative_level=Level.UNKNOWN,
+        relative_ratio=ratio,
+        side=Side.LONG,
+        probability=0.0,
+        boost=1.0,
+        contributions=NO_CONTRIBUTIONS,
+        windows=(window,) if asset else (),
+        exchanges={exchange.value: figures} if asset else {},
+        flags=(),
+        coverage={exchange.value: coverage} if asset else {},
+        confidence=1.0,
+        source_partition=partition,
+        source_offset=0,
+        event_time_ms=START_MS + time_ms,
+        append_time_ms=START_MS + time_ms,
+    )
+
+
+def new_fold(partitions: int = PARTITIONS) -> MarketFold:
+    return MarketFold(SETTINGS, partitions=partitions, judged_size_ms=2_000)
+
+
+def log_of(states: Sequence[AssetState], *, first: int = 0) -> list[Heard]:
+    return [Heard(first + i, one) for i, one in enumerate(states)]
+
+
+def random_log(seed: int, seconds: int = 400) -> list[Heard]:
+    """Waves in which more and fewer assets are exceptional, over three partitions whose times differ a little."""
+    rng = random.Random(seed)
+    states, wave = [], 0.0
+    for tenth in range(seconds * 10):
+        now = tenth * 100
+        if rng.random() < 0.006:
+            wave = rng.choice((0.0, 0.0, 0.1, 0.4, 0.9))
+        for partition in range(PARTITIONS):
+            at = now - 37 * partition
+            if tenth % 10 == partition:
+                states.append(state(at, partition=partition))
+            if rng.random() < wave:
+                asset = f"A{3 * rng.randrange(6) + partition}"
+                states.append(
+                    state(
+                        at, asset, partition=partition, ratio=rng.choice((None, 0.4, 1.499999, 1.5, 1.5, 7.0)),
+                        usd_per_s=round(rng.lognormvariate(9, 2), 6), long_share=rng.choice((0.0, 0.5, 1.0)),
+                        level=rng.choice((Level.NONE, Level.NONE, Level.NONE, Level.WATCH)),
+                    )
+                )  # fmt: skip
+    return log_of(states)
+
+
+def alerts(outputs: Sequence[MarketOutput]) -> list[CascadeAlert]:
+    return [one.record for one in outputs if isinstance(one.record, CascadeAlert)]
+
+
+def plain_levels(log: Sequence[Heard]) -> list[tuple[int, str, str, int]]:
+    """(T, level, level before, breadth) of every change, counted anew from a list of everything."""
+    now, level, seen, found = 0, 0, list[tuple[int, str]](), []
+    justified: list[tuple[int, int]] = []
+
+    def breadth() -> int:
+        return len({asset for at, asset in seen if at > now - 30_000})
+
+    def rank() -> int:
+        return sum(breadth() >= least for least in (3, 5, 8, 12))
+
+    for _, one in log:
+        before_s, now = now // 1_000, max(now, one.append_time_ms)
+        held = max((rank_ for at, rank_ in justified if at + 10_000 > now), default=0)
+        if held < level:
+            found.append((now, LEVELS[held], LEVELS[level], breadth()))
+            level = held
+        if now // 1_000 > before_s:
+            justified.append((now, rank()))
+        if one.asset and (one.level != "NONE" or (one.relative_ratio or 0) >= 1.5):
+            seen.append((one.append_time_ms, one.asset))
+            justified.append((now, rank()))
+            if rank() > level:
+                found.append((now, LEVELS[rank()], LEVELS[level], breadth()))
+                level = rank()
+        seen = [(at, asset) for at, asset in seen if at > now - 40_000]
+        justified = [(at, rank_) for at, rank_ in justified if at > now - 20_000]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_are_those_of_a_plain_recount(seed: int) -> None:
+    log = random_log(seed)
+    found = [
+        (one.append_time_ms, one.level.value, one.previous_level.value, one.market_breadth)
+        for one in alerts(new_fold().fold(log))
+        if one.level != one.previous_level
+    ]
+    assert found == plain_levels(log)
+    assert len(found) >= 4
+
+
+def test_ids_count_up_within_an_episode_and_all_can_be_encoded() -> None:
+    outputs = new_fold().fold(random_log(3))
+    episodes: dict[str, list[CascadeAlert]] = {}
+    for one in alerts(outputs):
+        episodes.setdefault(one.episode_id, []).append(one)
+    assert len(episodes) > 1
+    for episode_id, members in episodes.items():
+        assert [one.sequence for one in members] == list(range(len(members)))
+        assert members[0].alert_id == f"{episode_id}:0"
+        assert episode_id == f"*:{members[0].append_time_ms}"
+        assert members[-1].kind in ("ENDED", "LOWERED", "UPDATED", "RAISED")
+    codec = Codec()
+    for output in outputs:
+        assert codec.decode(type(output.record), codec.encode(output.topic, output.record)) == output.record
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_that_begins_in_memory_before_an_episode_goes_on_as_the_other(seed: int) -> None:
+    log, rng = random_log(seed), random.Random(seed)
+    whole = new_fold().fold(log)
+    for _ in range(4):
+        cut = rng.randrange(len(log))
+        said = [one for one in alerts(whole) if one.source_offset is not None and one.source_offset < cut]
+        from_ms = (
+            min(log[cut].state.append_time_ms, int(said[-1].episode_id.split(":")[1]) if said else 10**15) - MEMORY_MS
+        )
+        start = next(i for i, one in enumerate(log) if one.state.append_time_ms >= from_ms)
+        again = [one for one in new_fold().fold(log[start:]) if offset_of(one) >= cut]
+        assert lines(again) == lines([one for one in whole if offset_of(one) >= cut])
+
+
+def offset_of(output: MarketOutput) -> int:
+    assert isinstance(output.record, AssetState | CascadeAlert)
+    return output.record.source_offset or 0
+
+
+def lines(outputs: Sequence[MarketOutput]) -> list[bytes]:
+    return [one.topic.name.encode() + to_json(one.record) for one in outputs]
+
+
+def test_runs_may_be_cut_anywhere() -> None:
+    log, fold = random_log(1, 300), new_fold()
+    pieces = [one for start in range(0, len(log), 7) for one in fold.fold(log[start : start + 7])]
+    assert lines(pieces) == lines(new_fold().fold(log))
+
+
+def test_what_a_partition_tells_again_changes_nothing() -> None:
+    log = random_log(2, 300)
+    doubled = []
+    for i, (_, one) in enumerate(log):
+        doubled.append(one)
+        if i % 200 == 199:  # its partition starts again a hundred records back
+            doubled += [old for _, old in log[i - 100 : i] if old.source_partition == 1]
+    first, second = (alerts(new_fold().fold(one)) for one in (log, log_of(doubled)))
+    assert [msgspec.structs.replace(one, source_offset=0) for one in first] == [
+        msgspec.structs.replace(one, source_offset=0) for one in second
+    ]
+
+
+def test_its_own_records_are_passed_over() -> None:
+    log = random_log(1, 300)
+    outputs = new_fold().fold(log)
+    mixed: list[AssetState] = []
+    own = [one.record for one in outputs if one.topic is STATE]
+    for _, one in log:
+        mixed.append(one)
+        if own:
+            record = own.pop(0)
+            assert isinstance(record, AssetState)
+            mixed.append(record)
+    given = alerts(new_fold().fold(log_of(mixed)))
+    assert [one.alert_id for one in given] == [one.alert_id for one in alerts(outputs)]
+
+
+def test_an_alert_adds_up_the_assets_and_names_who_led() -> None:
+    states = [state(0, partition=partition) for partition in range(PARTITIONS)]
+    states += [
+        state(100, "SOL", ratio=2.0, usd_per_s=100.0, long_share=0.25, exchange=Exchange.OKX),
+        state(200, "BTC", ratio=0.1, usd_per_s=50.0, long_share=1.0),
+        state(300, "ETH", partition=1, ratio=1.5, usd_per_s=300.5),
+        state(400, "DOGE", partition=1, level=Level.ALERT, ratio=None, usd_per_s=0.0),
+    ]
+    (alert,) = alerts(new_fold().fold(log_of(states)))
+    assert (alert.asset, alert.kind, alert.level, alert.market_breadth) == (MARKET, "RAISED", "WATCH", 3)
+    assert alert.flags[0] == "led_by:SOL"
+    assert alert.windows[0].notional_usd_per_s == 450.5
+    assert alert.windows[0].events == 16
+    assert alert.windows[0].acceleration_usd_per_s2 == 6.0
+    assert alert.windows[0].long_share == round((25 + 50 + 300.5) / 450.5, 6)
+    assert alert.exchanges["okx"].share == round(100 / 450.5, 6)
+    assert (alert.leading_exchange, alert.side, alert.confidence) == ("bybit", "LONG", 1.0)
+
+
+def test_a_partition_without_progress_is_named_and_lowers_confidence() -> None:
+    states = [state(0, partition=partition) for partition in (0, 1, 2)]
+    for second in range(1, 15):
+        states += [state(second * 1_000, partition=partition) for partition in (0, 2)]
+    states += [state(14_100 + i, f"A{i}", ratio=2.0, usd_per_s=10.0) for i in range(3)]
+    (alert,) = alerts(new_fold().fold(log_of(states)))
+    assert "blind:1" in alert.flags
+    assert alert.confidence == round(2 / 3, 6)
+
+
+def test_contagion_is_named_with_its_lag() -> None:
+    states = [state(0, partition=partition) for partition in range(PARTITIONS)]
+    pulses = [200_000.0 if second % 20 in (3, 4, 9) else 0.0 for second in range(61)]
+    for second in range(61):
+        for partition, asset, lag_s in ((0, "BTC", 0), (1, "ETH", 4), (2, "SOL", 2)):
+            usd_per_s = pulses[second - lag_s] if second >= lag_s else 0.0
+            ratio = 2.0 if second >= 50 or (asset == "BTC" and usd_per_s) else 0.0
+            states.append(state(second * 1_000, asset, partition=partition, ratio=ratio, usd_per_s=usd_per_s))
+    found = alerts(new_fold().fold(log_of(states)))
+    assert {"led_by:BTC", "contagion:BTC>ETH:4s", "contagion:BTC>SOL:2s"} <= set(found[-1].flags)
+
+
+def test_lag_is_that_of_the_highest_correlation() -> None:
+    leader = {1: 4, 7: 9, 15: 3, 30: 8}
+    for lag_s in range(6):
+        assert follows(leader, {at + lag_s: value for at, value in leader.items()}, 50, 8) == (lag_s, 1.0)
+    assert follows(leader, {3: 4, 9: 9}, 50, 8) == (0, 0.0)  # too few
+
+
+def test_the_episode_ends_and_the_market_falls_silent() -> None:
+    states = [state(0, partition=partition) for partition in range(PARTITIONS)]
+    states += [state(100 + i, f"A{i}", ratio=2.0, usd_per_s=1.0) for i in range(5)]
+    states += [state(second * 1_000, partition=second % 3) for second in range(1, 60)]
+    outputs = new_fold().fold(log_of(states))
+    assert [(one.kind.value, one.level.value) for one in alerts(outputs)] == [
+        ("RAISED", "WATCH"), ("RAISED", "ALERT"), ("ENDED", "NONE"),
+    ]  # fmt: skip
+    ended = alerts(outputs)[-1]
+    assert ended.append_time_ms == START_MS + 40_000  # 30 s in breadth, 10 s of hold
+    quiet = [
+        one
+        for one in outputs
+        if one.topic is STATE and one.key == MARKET and offset_of(one) > (ended.source_offset or 0)
+    ]
+    assert quiet == []
+    assert ALERTS in {one.topic for one in outputs}
