@@ -36,7 +36,14 @@ class Journal:
         self._after_offset = next_offset - 1
 
     def read(self, entry: JournalEntry) -> bool:
-        """Take the next entry of the topic; True when it counts and is new."""
+        """Take the next entry of the topic and keep it if it counts; True when it does and is new."""
+        if not self.counts(entry):
+            return False
+        self.entries.append(entry)
+        return True
+
+    def counts(self, entry: JournalEntry) -> bool:
+        """Whether the next entry of the topic counts and is new; it is not kept."""
         if entry.epoch < self.epoch:
             return False
         self.epoch = entry.epoch
@@ -44,7 +51,6 @@ class Journal:
             return False
         self.next_sequence = entry.sequence + 1
         self._after_offset = entry.after_offset
-        self.entries.append(entry)
         return True
 
     @property
@@ -81,6 +87,33 @@ def merged(run: Sequence[T], pending: deque[JournalEntry]) -> Iterator[Sequence[
         start = end
     if start < len(run):
         yield run[start:]
+
+
+def interleaved(
+    records: Iterator[T], entries: Iterable[JournalEntry], *, run_max: int
+) -> Iterator[Sequence[T] | JournalEntry]:
+    """Both logs as one, in runs of at most so many records, without holding more than a run of either.
+
+    Entries must be those that count."""
+    waiting = next(records, None)
+    run: list[T] = []
+    for entry in entries:
+        while waiting is not None and waiting.offset <= entry.after_offset:
+            run.append(waiting)
+            waiting = next(records, None)
+            if len(run) == run_max:
+                yield run
+                run = []
+        if run:
+            yield run
+            run = []
+        yield entry
+    while waiting is not None:
+        run.append(waiting)
+        waiting = next(records, None)
+        if len(run) == run_max or waiting is None:
+            yield run
+            run = []
 
 
 def replay(

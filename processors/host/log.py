@@ -66,7 +66,7 @@ class LogReader:
         )
         self._ended: set[tuple[str, int]] = set()
         self._starts = dict(starts)
-        self._moved_s = time.monotonic()
+        self._waited_s = 0.0  # without anything new; what the caller takes between two reads does not count
         self._consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
 
     def read(self) -> list[LogRecord]:
@@ -74,9 +74,10 @@ class LogReader:
         if self._ending.is_set():
             raise BrokerUnavailable("reading was cut off: the worker ends")
         records = []
+        begun_s = time.monotonic()
         first = self._consumer.poll(POLL_S)  # `consume` alone would wait for a full batch
+        self._waited_s = 0.0 if first else self._waited_s + time.monotonic() - begun_s
         for message in [first, *self._consumer.consume(BATCH_MAX, 0)] if first else []:
-            self._moved_s = time.monotonic()
             place = (message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:
@@ -86,7 +87,7 @@ class LogReader:
                 self._ended.add(place)
             elif error.code() not in PASSING:
                 raise BrokerUnavailable(f"reading {place[0]}/{place[1]} at {self._servers}: {error.str()}")
-        if self._idle_s_max is not None and time.monotonic() - self._moved_s > self._idle_s_max:
+        if self._idle_s_max is not None and self._waited_s > self._idle_s_max:
             raise BrokerUnavailable(
                 f"reading {len(self._starts)} partitions at {self._servers}: nothing for {self._idle_s_max:.0f} s; "
                 "is the broker up, and do the topics have leaders?"

@@ -11,6 +11,7 @@ from stack.cli import (
     exchanges,
     import_history,
     recordings,
+    replay,
     settings,
     stages,
     tail,
@@ -35,6 +36,9 @@ def register(app: typer.Typer) -> None:
     )
     app.command("import", epilog="Example: liqcascade import --events day.jsonl --prefix history.")(
         import_history.import_history
+    )
+    app.command(epilog="Example: liqcascade replay --from 2026-11-23T12:00 --alerts alerts.jsonl --verify")(
+        replay.replay
     )
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)

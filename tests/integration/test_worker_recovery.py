@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from processors.host.log import LogReader
+from processors.replay import Replay
+from processors.settings import DetectorSettings
 from schemas.topics import LIQUIDATIONS, SNAPSHOTS
 from stack.embedded import EmbeddedStack
 from tests.processors.topics import DetectorTopics, Worker, liquidation
@@ -87,6 +89,11 @@ def test_a_killed_worker_leaves_each_output_once(topics: DetectorTopics, tmp_pat
         eventually(lambda: everything_is_covered(topics), "the state covers all")
         assert last.stop() == 0
     assert topics.assert_published_as_replayed() > stream.sent // 20
+    replayed = Replay(topics.kafka, DetectorSettings(), from_ms=0, to_ms=None).run(
+        verify=True, told=lambda records: None
+    )
+    assert (replayed.first_difference, replayed.doubled) == (None, 0)
+    assert replayed.verified == len(replayed.alerts) > 10
     letters = topics.letters()
     assert set(letters.values()) == {1}
     assert len(letters) == stream.sent // JUNK_EVERY

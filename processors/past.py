@@ -1,0 +1,114 @@
+"""Both logs of one partition as they stand in the topics, folded from a place in the past on.
+
+Blocking. Liquidations that cannot be folded are left out, as the live host leaves them to the dead letters."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from processors.detector import Delivered, Output
+from processors.host.fold import Fold
+from processors.host.log import LogReader, LogRecord
+from processors.journal import Journal, interleaved
+from processors.lead_in import LeadIn
+from processors.windows.store import why_refused
+from runtime.kafka import topic_names
+from runtime.settings import KafkaSettings
+from schemas.codec import Codec
+from schemas.errors import SchemaError
+from schemas.records import CascadeAlert, JournalEntry, Liquidation
+from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, Topic
+from schemas.words import JournalKind
+
+RUN_MAX: Final = 500  # records folded at once
+CLOCKS_MS_MAX: Final = 60_000  # by which the clocks of two brokers may differ
+Told = Callable[[int], None]
+
+
+class Span(NamedTuple):
+    """Offsets [start, end) of one partition."""
+
+    start: int
+    end: int
+
+
+class Past:
+    """The topics of one partition. Every method raises BrokerUnavailable, at once when `ending` is set."""
+
+    def __init__(self, kafka: KafkaSettings, codec: Codec, partition: int, *, ending: threading.Event) -> None:
+        self._kafka, self._codec, self._ending = kafka, codec, ending
+        self._names, self.partition = topic_names(kafka), partition
+
+    def span(self, topic: Topic, from_ms: int, to_ms: int | None = None) -> Span:
+        """Offsets of the records from `from_ms` until before `to_ms`, or to the end as it is now."""
+        with LogReader(self._kafka, {}, ending=self._ending) as reader:
+            name = self._names.of(topic)
+            low, end = reader.bounds(name, self.partition)
+            start = max(low, min(end, reader.offset_at(name, self.partition, from_ms)))
+            if to_ms is not None:
+                end = min(end, reader.offset_at(name, self.partition, to_ms))
+            return Span(start, max(start, end))
+
+    def read(self, topic: Topic, span: Span) -> Iterator[LogRecord]:
+        """The records of a span, in order."""
+        if span.start >= span.end:
+            return
+        place = self._names.of(topic), self.partition
+        with LogReader(self._kafka, {place: span.start}, ending=self._ending) as reader:
+            for record in reader.to_end():
+                if record.offset >= span.end:
+                    return
+                yield record
+
+    def begins_ms(self, topic: Topic) -> int:
+        """Time of the oldest record that is kept, or 0."""
+        return next((record.timestamp for record in self.read(topic, self.span(topic, 0))), 0)
+
+    def alerts(self, span: Span) -> Iterator[CascadeAlert]:
+        """The alerts of a span; what is none is passed over."""
+        for record in self.read(ALERTS, span):
+            try:
+                yield self._codec.decode(CascadeAlert, record.value or b"")
+            except SchemaError:
+                continue  # another program's
+
+    def entries(self, span: Span) -> Iterator[tuple[int, JournalEntry]]:
+        """The journal's entries of a span that count, with their offsets. Raises SchemaError, naming the place."""
+        journal = Journal()
+        for record in self.read(JOURNAL, span):
+            try:
+                entry = self._codec.decode(JournalEntry, record.value or b"")
+            except SchemaError as exc:
+                place = f"{record.topic}/{record.partition} at offset {record.offset}"
+                raise SchemaError(f"replaying {place}: {exc}; the journal cannot be replayed") from exc
+            if journal.counts(entry):
+                yield record.offset, entry
+
+    def fold(
+        self, detector: Fold, liquidations: Span, entries: Iterable[JournalEntry], told: Told | None = None
+    ) -> Iterator[list[Output]]:
+        """Fold liquidations with the entries that stand between them; `told(n)`: so many records more were folded."""
+        for part in interleaved(self.read(LIQUIDATIONS, liquidations), entries, run_max=RUN_MAX):
+            if isinstance(part, JournalEntry):
+                yield detector.apply(part)
+            else:
+                yield detector.fold(self._delivered(part))
+            if told is not None:
+                told(1 if isinstance(part, JournalEntry) else len(part))
+
+    def _delivered(self, run: Sequence[LogRecord]) -> list[Delivered]:
+        delivered = []
+        for record in run:
+            try:
+                liquidation = self._codec.decode(Liquidation, record.value or b"")
+            except SchemaError:
+                continue
+            if why_refused(liquidation) is None:
+                delivered.append(Delivered(record.offset, record.timestamp, liquidation))
+        return delivered
+
+
+def is_due(entry: JournalEntry, lead: LeadIn) -> bool:
+    """Whether a fold with this lead-in needs the entry: ticks before its last part only make time pass."""
+    is_tick = entry.kind is JournalKind.TICK and entry.append_time_ms is not None
+    return not is_tick or (entry.append_time_ms or 0) >= lead.from_ms
