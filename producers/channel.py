@@ -150,6 +150,7 @@ class Channel:
         if refused is None and not rows:
             await self._take_other(frame, received_time_us)
             return
+        self.evidence.look(frame)
         if not any(feed.overlaps for feed in self._feeds):
             self._oddities.frame(frame)
         records = self._health.data(connection, received_time_us // 1_000)

@@ -1,8 +1,14 @@
-"""Evidence for the sides of one exchange's liquidations: mark prices, and a REST list whose side is beyond doubt."""
+"""Evidence for the sides of one exchange's liquidations, and against them. Three witnesses, each with its own watch:
+
+- mark prices. A long is liquidated when the mark falls to its liquidation price, so whatever a liquidation is priced at
+  (bankruptcy, liquidation or fill) is below every mark that the position has seen; a short's is above. Hence only marks
+  BEFORE the liquidation count, however fast the market moves, and no later one; and no older one than
+  2 s, as a position may have been opened since.
+- the frame itself, where it has the order's limit beside the fill (`ExchangeAdapter.frame_evidence`).
+- a REST list of the same liquidations in which the side is beyond doubt (`ExchangeAdapter.cross_check`)."""
 
 import asyncio
 import time
-from decimal import Decimal
 from typing import Final
 
 import structlog
@@ -16,31 +22,36 @@ from producers.rest import Rest
 from schemas.errors import FeedUnavailable, FrameRefused
 from schemas.records import Liquidation
 
-MARK_AGE_MS_MAX: Final = 30_000  # around the event; an older mark says nothing in a market that moves
+# Before the liquidation. The instrument that is a connection's pulse has marks each 0.1 to 3 s, and a quarter of all
+# liquidations; of the others, polled each 10 to 30 s, one liquidation in 5 to 15 can be held against a mark.
+MARK_AGE_MS_MAX: Final = 2_000
 WINDOW_OVERLAP: Final = 2  # intervals that a REST list is asked for, since it may show rows late
 
 
 class SideEvidence:
-    """`add` every event; `contradiction` says what has been found."""
+    """`add` every live event, `look` at every frame with some; `contradiction` says what has been found."""
 
     def __init__(self, adapter: ExchangeAdapter, marks: Marks) -> None:
         self._by_mark, self._marks = adapter.side_evidence, marks
-        self._sides = SideWatch()
+        self._by_frame = adapter.frame_evidence
         self._list = ListWatch() if adapter.cross_check else None
-        self._listed = SideWatch()
+        self._marked, self._framed, self._listed = SideWatch(), SideWatch(), SideWatch()
         self._agree = metrics.SIDES_CHECKED.labels(adapter.exchange.value, "yes")
         self._disagree = metrics.SIDES_CHECKED.labels(adapter.exchange.value, "no")
 
     def add(self, event: Liquidation) -> None:
-        """Check an event against the mark price where there is a recent one, and keep it for the REST list."""
+        """Hold an event against the marks before it, and keep it for the REST list."""
         if self._list is not None:
             self._list.add(event)
-        if self._by_mark is None:
-            return
-        mark = self._recent_mark(event)
-        agrees = None if mark is None else self._by_mark(event, mark)
+        agrees = self.agrees_with_marks(event)
         if agrees is not None:
-            self._count(self._sides, agrees)
+            self._count(self._marked, agrees)
+
+    def look(self, frame: bytes) -> None:
+        """Take what a frame of liquidations itself says of their sides."""
+        if self._by_frame is not None:
+            for agrees in self._by_frame(frame):
+                self._count(self._framed, agrees)
 
     def compare(self, listed: list[Liquidation]) -> None:
         """Check what the websocket gave against rows of the REST list."""
@@ -50,15 +61,21 @@ class SideEvidence:
 
     @property
     def contradiction(self) -> str | None:
-        """A sentence when most of the lately checked sides are contradicted."""
-        listed = self._listed.contradiction
-        return f"{listed} (REST list)" if listed else self._sides.contradiction
+        """A sentence when nearly all of the lately checked sides are contradicted."""
+        witnesses = ((self._framed, "order's limit"), (self._listed, "REST list"), (self._marked, "mark price"))
+        found = ((watch.contradiction, by) for watch, by in witnesses)
+        return next((f"{sentence} ({by})" for sentence, by in found if sentence), None)
 
-    def _recent_mark(self, event: Liquidation) -> Decimal | None:
-        time_ms = self._marks.time_ms(event.instrument)
-        if time_ms is None or abs(event.event_time_ms - time_ms) > MARK_AGE_MS_MAX:
+    def agrees_with_marks(self, event: Liquidation) -> bool | None:
+        """Whether its price and side fit the marks just before it; None where those disagree, or there is none."""
+        if self._by_mark is None:
             return None
-        return self._marks.get(event.instrument)
+        at_ms = event.event_time_ms
+        marks = self._marks.between(event.instrument, at_ms - MARK_AGE_MS_MAX, at_ms)
+        if marks is None:
+            return None
+        by_lowest, by_highest = (self._by_mark(event, mark) for mark in marks)
+        return by_lowest if by_lowest is by_highest else None
 
     def _count(self, watch: SideWatch, agrees: bool) -> None:
         watch.add(agrees)

@@ -244,7 +244,8 @@ class ExchangeAdapter:
     history, so what happened before a subscription is backlog, however little before.
     `known_fields`: by kind, all names of fields that its bodies may have at any depth; others are reported as DRIFT.
     `unsized_rule`: contracts of which the symbol tells all but the size, with a size of 1 unit of the price.
-    `side_evidence`: whether an event's price and the mark price agree with its side; None when they tell nothing."""
+    `side_evidence`: whether an event's price and the mark price agree with its side; None when they tell nothing.
+    `frame_evidence`: whether what else is in a frame of liquidations agrees with their sides, where there is such."""
 
     exchange: Exchange
     connections: tuple[Connection, ...]
@@ -262,6 +263,7 @@ class ExchangeAdapter:
     first_frame_is_backlog: bool = False
     known_fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
     side_evidence: Callable[[Liquidation, Decimal], bool | None] | None = None
+    frame_evidence: Callable[[bytes], Sequence[bool]] | None = None
     cross_check: CrossCheck | None = None
 
 

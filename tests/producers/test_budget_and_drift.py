@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.budget import SHARE, RateBudget
-from producers.drift import SAMPLE_MS, SIDES_CHECKED, FieldWatch, ListWatch, SideWatch
+from producers.drift import SAMPLE_MS, SIDES_CHECKED, SIDES_DISAGREEING_MIN, FieldWatch, ListWatch, SideWatch
 from producers.exchange import Budget
 from schemas.records import Liquidation
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
@@ -92,19 +92,19 @@ def test_any_body_can_be_looked_at(body: object) -> None:
         assert name.isprintable()
 
 
-def test_sides_contradict_when_more_than_half_disagree() -> None:
+def test_sides_are_contradicted_while_most_of_the_last_ones_disagree() -> None:
     watch = SideWatch()
-    for agrees in [False] * 19:
+    for agrees in [False] * (SIDES_DISAGREEING_MIN - 1):
         watch.add(agrees)
     assert watch.contradiction is None
     watch.add(False)
     assert watch.contradiction is not None
-    for agrees in [True] * (SIDES_CHECKED - 25):
+    for agrees in [True] * (SIDES_CHECKED - SIDES_DISAGREEING_MIN + 1):
         watch.add(agrees)
     assert watch.contradiction is None
     for agrees in [True, False] * SIDES_CHECKED:
         watch.add(agrees)
-    assert watch.contradiction is None
+        assert watch.contradiction is None
 
 
 def event(event_id: str, side: Side, time_ms: int, quantity: float = 1.0) -> Liquidation:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import producers.budget
 import producers.clock
-import producers.drift
 import producers.exchange
 import producers.marks
 import producers.recent
@@ -28,7 +27,6 @@ from schemas.words import Exchange, Market
     [
         producers.budget,
         producers.clock,
-        producers.drift,
         producers.exchange,
         producers.marks,
         producers.recent,

@@ -46,7 +46,8 @@ HOUR_MS: Final = 3_600_000
 _MARKET_FIELDS: Final = field_names(
     "stream generated data e E s p ap P i r T st ps symbol pair openInterest contractType time markPrice indexPrice "
     "estimatedSettlePrice lastFundingRate interestRate nextFundingTime fundingTime fundingRate rateType "
-    "fundingIntervalHours adjustedFundingRateCap adjustedFundingRateFloor disclaimer updateTime"
+    "fundingIntervalHours adjustedFundingRateCap adjustedFundingRateFloor disclaimer updateTime "
+    "sumOpenInterest sumOpenInterestValue CMCCirculatingSupply timestamp"
 )
 KNOWN_FIELDS: Final = {
     LIQUIDATION: field_names("stream data e E o s S f q p ap X l z T ps st"),
@@ -153,6 +154,7 @@ ADAPTER: Final = ExchangeAdapter(
     roll_ms=ROLL_MS,
     known_fields=KNOWN_FIELDS,
     side_evidence=price_evidence,
+    frame_evidence=liquidations.limit_evidence,
     instrument_rule=instruments.instrument_rule,
     instrument_sources=(
         InstrumentSource(origin=FAPI, path="/fapi/v1/exchangeInfo", decode=instruments.decode_exchange_info),

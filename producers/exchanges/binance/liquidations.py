@@ -122,6 +122,20 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
     ]
 
 
+def limit_evidence(frame: bytes) -> list[bool]:
+    """Whether the order's limit agrees with its side: a sale is filled at its limit or above, a purchase at it or below
+    (so in all captured frames). [] where the limit is the fill, and for frames that give no event."""
+    try:
+        message = _FRAMES.decode(frame)
+        order = (message.data or message).o
+        if order is None or order.S not in SIDES or is_zero(order.p) or is_zero(order.ap):
+            return []
+        limit, average = float(order.p), float(order.ap)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return []
+    return [] if limit == average else [(average > limit) is (SIDES[order.S] is Side.LONG)]
+
+
 def _without_order(frame: bytes, reason: str, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
     """Events of several events in a list; [] for acks and other streams; raises FrameRefused for everything else."""
     try:

@@ -31,6 +31,7 @@ from producers.exchange import (
     field_names,
 )
 from producers.exchanges.bitget import instruments, legacy, liquidations, market
+from producers.figures import price_evidence
 from producers.instruments import Instrument
 from schemas.words import Exchange, Market
 
@@ -167,6 +168,7 @@ ADAPTER: Final = ExchangeAdapter(
         LegacyDecoder(kind=FUNDING, until_ms=legacy.UNTIL_MS, decode=legacy.decode),
     ),
     known_fields=KNOWN_FIELDS,
+    side_evidence=price_evidence,
     instrument_rule=instruments.instrument_rule,
     instrument_sources=tuple(
         InstrumentSource(
