@@ -15,6 +15,8 @@ from processors.detector import Detector
 from processors.host.consumer import Consumer, Transport
 from processors.host.host import Host
 from processors.host.instance import InstanceName
+from processors.market.fold import MarketFold
+from processors.market.stage import MarketStage
 from processors.settings import ProcessorSettings
 from processors.warm_up import warm_up
 from runtime import logs
@@ -81,6 +83,7 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
         self.on_before_shutdown.connect(self._shut_down)
+        self._market = MarketStage(settings.kafka, group=f"{group}-market", new_fold=self._new_market)
         self._operations = OperationsServer(settings.operations, alive=self._alive, ready=self._ready)
 
     async def on_start(self) -> None:
@@ -96,6 +99,7 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
             on_covered=lambda partition, offset: self.consumer.cover(TP(self._source, partition), offset),
         )
         self.host.start()
+        self._market.start()
         address = await asyncio.to_thread(self._operations.start)
         log.info("detector starts", operations=address, group=self.conf.id)
 
@@ -117,7 +121,7 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         self.consumer.forget(revoked)
 
     async def _shut_down(self, app: Any, **_: Any) -> None:
-        await self.host.stop()
+        await asyncio.gather(self.host.stop(), asyncio.to_thread(self._market.stop))
         await self.consumer.commit_covered()
         await asyncio.to_thread(self._operations.stop)
         if self._instance is not None:
@@ -127,7 +131,15 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         return {"loop": "ok" if self.host.alive else "hangs"}
 
     def _ready(self) -> dict[str, str]:
-        return {"group": "ok" if self._joined else "not joined yet"} | self.host.troubles()
+        market = {"market": self._market.trouble or "ok"}
+        return {"group": "ok" if self._joined else "not joined yet"} | self.host.troubles() | market
+
+    def _new_market(self) -> MarketFold:
+        return MarketFold(
+            self._settings.market,
+            partitions=self._settings.kafka.partitions,
+            judged_size_ms=self._settings.detector.judged_size_ms,
+        )
 
 
 def create_app(settings: ProcessorSettings) -> DetectorApp:

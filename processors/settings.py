@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from processors.host.settings import HostSettings
+from processors.market.settings import MarketSettings
 from processors.overrides import placed, put_over, wrong
 from processors.rules import Figures, Rule, RuleError, figures
 from runtime.settings import Section, StageSettings
@@ -279,4 +280,5 @@ class ProcessorSettings(StageSettings):
     """Settings of the detector's stage."""
 
     detector: DetectorSettings = DetectorSettings()
+    market: MarketSettings = MarketSettings()
     host: HostSettings = HostSettings()

@@ -10,8 +10,7 @@ from processors.market.contagion import Follower
 from processors.metrics.metric import ratio
 from processors.metrics.velocity import velocity
 from processors.metrics.volume import volume
-from processors.records import NO_CONTRIBUTIONS
-from schemas.records import AssetState, CascadeAlert, ExchangeCoverage, ExchangeFigures, WindowFigures
+from schemas.records import AssetState, CascadeAlert, Contributions, ExchangeCoverage, ExchangeFigures, WindowFigures
 from schemas.words import LEVELS, AlertKind, Exchange, Level, Profile, Side, StateKind
 
 MARKET: Final = "*"
@@ -19,6 +18,9 @@ PARTITION: Final = 0  # of signals.state
 MICRO: Final = 1_000_000
 FOLLOWERS_NAMED_MAX: Final = 5
 BLIND_NAMED_MAX: Final = 10
+NO_CONTRIBUTIONS: Final = Contributions(
+    velocity=0.0, acceleration=0.0, volume=0.0, correlation=0.0, funding=0.0, open_interest=0.0
+)
 SLOTS: Final = {exchange.value: slot for slot, exchange in enumerate(Exchange)}
 
 

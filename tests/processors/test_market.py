@@ -8,9 +8,8 @@ import pytest
 
 from processors.market.contagion import follows
 from processors.market.fold import MEMORY_MS, Heard, MarketFold, MarketOutput
-from processors.market.records import MARKET
+from processors.market.records import MARKET, NO_CONTRIBUTIONS
 from processors.market.settings import MarketSettings
-from processors.records import NO_CONTRIBUTIONS
 from schemas.codec import Codec, to_json
 from schemas.records import AssetState, CascadeAlert, ExchangeCoverage, ExchangeFigures, WindowFigures
 from schemas.topics import ALERTS, STATE
