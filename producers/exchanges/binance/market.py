@@ -6,10 +6,13 @@ Sources, as of 2026-11-23 (developers.binance.com, derivatives; live bodies of 2
 - GET /fapi|dapi/v1/premiumIndex: `lastFundingRate`, despite its name, is the running rate to be charged at
   `nextFundingTime`. Delivery contracts have no rate, or `nextFundingTime` 0.
 - GET /fapi|dapi/v1/fundingInfo lists only the symbols whose interval was changed; the others have 8 h.
-- GET /fapi|dapi/v1/fundingRate: settled; `fundingTime` may be some ms past the hour.
+- GET /futures/data/openInterestHist?symbol= `sumOpenInterest` in coins, `sumOpenInterestValue` in USD. COIN-M rows name
+  a pair instead, and the docs contradict each other on their units: refused.
+- GET /fapi|dapi/v1/fundingRate: settled; `fundingTime` may be some ms past the hour. No intervals: by the times of a
+  contract's rows, else what fundingInfo said.
 - `<symbol>@markPrice`, `!markPrice@arr`: `p` mark, `r` running rate, `T` next settlement; `ap` is a moving average."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,17 +22,19 @@ from producers.exchange import MarketEvent, Params
 from producers.figures import amount, funding, mark_price, market_rows, nearest_minute, number, open_interest, per_coin
 from producers.instruments import Instrument, Instruments
 from producers.marks import Marks
+from producers.settlements import intervals_hours
 from schemas.errors import FrameRefused
 from schemas.records import Funding, OpenInterest
 from schemas.words import Exchange
 
 NAME: Final = Exchange.BINANCE.value
+_SETTLED: Final = b'"fundingTime"'
 SETTLED_ROWS_MAX: Final = 1_000  # of one page of fundingRate, the exchange's limit
 _STREAMS: Final = ("@markPrice", "!markPrice", "@openInterest")  # the last one in recordings of polled open interest
 
 
 class _Row(msgspec.Struct, gc=False):
-    """A row of openInterest, premiumIndex, fundingRate, fundingInfo (`symbol`) or of markPrice (`s`)."""
+    """A row of openInterest(Hist), premiumIndex, fundingRate, fundingInfo (`symbol`) or of markPrice (`s`)."""
 
     symbol: str = ""
     s: str = ""
@@ -37,6 +42,9 @@ class _Row(msgspec.Struct, gc=False):
     E: int = 0
     time: int = 0
     openInterest: str | None = None
+    sumOpenInterest: str | None = None
+    sumOpenInterestValue: str = ""
+    timestamp: int | str = 0
     markPrice: str = ""
     p: str = ""
     lastFundingRate: str = ""
@@ -66,15 +74,23 @@ _LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 def decode(body: bytes, *, received_time_us: int, instruments: Instruments, marks: Marks) -> list[MarketEvent]:
     """A frame of markPrice, or a body (or one element) of the REST lists; see `MarketDecoder`."""
+    rows = _rows(body)
+    hours = _intervals_hours(rows) if _SETTLED in body else {}
 
-    def row_events(raw: bytes | msgspec.Raw) -> list[MarketEvent]:
-        try:
-            row = _ROWS.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-            raise FrameRefused(f"decoding {NAME}: a row of market data cannot be read: {exc}") from exc
+    def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
+        row = _row(raw)
+        if row.fundingTime:
+            return [_settled(row, hours, received_time_us, instruments, marks)]
         return _row_events(row, received_time_us, instruments, marks)
 
-    return market_rows(_rows(body), row_events)
+    return market_rows(rows, row_events)
+
+
+def _row(raw: msgspec.Raw) -> _Row:
+    try:
+        return _ROWS.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise FrameRefused(f"decoding {NAME}: a row of market data cannot be read: {exc}") from exc
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
@@ -100,12 +116,14 @@ def _row_events(row: _Row, received_time_us: int, instruments: Instruments, mark
     if row.e not in ("", "markPriceUpdate"):
         return []
     symbol = row.symbol or row.s
+    if not symbol:
+        raise FrameRefused(f"decoding {NAME}: a row names no symbol, so it cannot be told whose figures they are")
     instrument = instruments[symbol]
     if row.fundingIntervalHours is not None:
         marks.interval_hours[symbol] = row.fundingIntervalHours
         return []
-    if row.fundingTime:
-        return [_settled(row, instrument, received_time_us, marks)]
+    if row.sumOpenInterest is not None:
+        return [_open_interest_of_old(row, instrument, received_time_us)]
     stated_ms = row.time or row.E
     at_ms = time_ms(stated_ms, NAME, "time" if row.time else "E") if stated_ms else received_time_us // 1000
     price = mark_price(row.markPrice or row.p, NAME, "markPrice" if row.markPrice else "p")
@@ -142,16 +160,55 @@ def _open_interest(text: str, instrument: Instrument, at_ms: int, received_time_
     )
 
 
-def _settled(row: _Row, instrument: Instrument, received_time_us: int, marks: Marks) -> Funding:
+def _open_interest_of_old(row: _Row, instrument: Instrument, received_time_us: int) -> OpenInterest:
+    if instrument.inverse:
+        raise FrameRefused(f"decoding {NAME}: the units of openInterestHist are not known of COIN-M contracts")
+    stated = str(row.timestamp)
+    if not (stated.isascii() and stated.isdigit()):
+        raise refusal(NAME, "timestamp", row.timestamp, "ms since 1970")
+    return open_interest(
+        instrument,
+        coins=amount(row.sumOpenInterest or "", NAME, "sumOpenInterest") * instrument.contract_size,
+        usd=amount(row.sumOpenInterestValue, NAME, "sumOpenInterestValue"),
+        mark=None,
+        time_ms=time_ms(int(stated), NAME, "timestamp"),
+        received_time_us=received_time_us,
+    )
+
+
+def _intervals_hours(rows: Sequence[msgspec.Raw]) -> dict[tuple[str, int], float | None]:
+    """Hours between the settlements of each contract of an answer, by their times."""
+    times: dict[str, list[int]] = {}
+    for raw in rows:
+        try:
+            row = _row(raw)
+        except FrameRefused:
+            continue  # refused where its event would be made, beside the events of the others
+        times.setdefault(row.symbol, []).append(nearest_minute(row.fundingTime))
+    return {
+        (symbol, at_ms): hours
+        for symbol, settled in times.items()
+        for at_ms, hours in zip(settled, intervals_hours(settled), strict=True)
+    }
+
+
+def _settled(
+    row: _Row,
+    hours: Mapping[tuple[str, int], float | None],
+    received_time_us: int,
+    instruments: Instruments,
+    marks: Marks,
+) -> Funding:
     if not row.fundingRate:
         raise refusal(NAME, "fundingRate", row.fundingRate, "a decimal number")
+    at_ms = nearest_minute(time_ms(row.fundingTime, NAME, "fundingTime"))
     return funding(
-        instrument,
+        instruments[row.symbol],
         rate=number(row.fundingRate, NAME, "fundingRate"),
-        interval_hours=marks.interval_hours.get(row.symbol),
+        interval_hours=hours.get((row.symbol, at_ms)) or marks.interval_hours.get(row.symbol),
         next_funding_time_ms=None,
         settled=True,
-        time_ms=nearest_minute(time_ms(row.fundingTime, NAME, "fundingTime")),
+        time_ms=at_ms,
         received_time_us=received_time_us,
     )
 

@@ -76,7 +76,7 @@ def decode_liquidations(frame: bytes, *, received_time_us: int, instruments: Ins
     if len(frame) > FRAME_BYTES_MAX:
         raise refusal(NAME, "the frame", f"{len(frame)} bytes", f"at most {FRAME_BYTES_MAX}")
     try:
-        message = _FRAMES.decode(frame)
+        message = _FRAMES.decode(frame) if frame.lstrip()[:1] != b"[" else _Frame()  # rows of today alone
         if not message.topic.startswith(liquidations.LEGACY_TOPIC):
             return liquidations.decode(frame, received_time_us=received_time_us, instruments=instruments)
         orders = _ORDERS.decode(message.data)
@@ -120,7 +120,7 @@ def decode_liquidations(frame: bytes, *, received_time_us: int, instruments: Ins
 def decode_market(body: bytes, *, received_time_us: int, instruments: Instruments, marks: Marks) -> list[MarketEvent]:
     """A body of the time before `MARKET_UNTIL_MS`, in which v5 came up; see `MarketDecoder`."""
     try:
-        message = _FRAMES.decode(body)
+        message = _FRAMES.decode(body) if body.lstrip()[:1] != b"[" else _Frame()  # rows of today alone
         if message.topic.startswith(TICKERS):
             scaled = _text(message.timestamp_e6) or _text(message.timestampE6)
             at_ms = time_ms(int(amount(scaled, NAME, "timestamp_e6")) // 1000, NAME, "timestamp_e6")

@@ -55,6 +55,7 @@ class _Row(msgspec.Struct, gc=False):
     fundingIntervalHour: str = ""
     fundingRateTimestamp: str = ""
     timestamp: str = ""
+    S: msgspec.Raw = msgspec.Raw()  # of liquidations, which are no market data
 
 
 class _Result(msgspec.Struct):
@@ -74,17 +75,22 @@ class _Body(msgspec.Struct):
     result: _Result | None = None
     time: int = 0
     symbol: str = ""
+    S: msgspec.Raw = msgspec.Raw()
 
 
 _SETTLED: Final = b'"fundingRateTimestamp"'
 _BODIES: Final = msgspec.json.Decoder(_Body)
+_LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ROWS: Final = msgspec.json.Decoder(_Row)
 
 
 def decode(body: bytes, *, received_time_us: int, instruments: Instruments, marks: Marks) -> list[MarketEvent]:
-    """A frame of tickers, or a body (or one element) of the REST lists; see `MarketDecoder`."""
+    """A frame of tickers, or a body of the REST lists (or the list, or a row of it); see `MarketDecoder`."""
     try:
-        message = _BODIES.decode(body)
+        if body.lstrip()[:1] == b"[":
+            message = _Body(retCode=0, result=_Result(rows=_LISTS.decode(body)))
+        else:
+            message = _BODIES.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameRefused(f"decoding {NAME}: the body is not market data of this exchange: {exc}") from exc
     rows = _rows(message, body)
@@ -95,6 +101,8 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
 
     def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
         row = _row(raw)
+        if bytes(row.S):
+            return []
         instrument = instruments[row.symbol or whole]
         if row.fundingRateTimestamp:
             return [_settled(row, instrument, hours, marks, received_time_us)]
@@ -120,7 +128,7 @@ def _rows(message: _Body, body: bytes) -> list[msgspec.Raw]:
         if message.retCode != 0 or message.result is None:
             raise FrameRefused(f"decoding {NAME}: the answer is {message.retCode} {message.retMsg[:200]!r}")
         return message.result.rows
-    if message.symbol:
+    if message.symbol or bytes(message.S):
         return [msgspec.Raw(body)]
     raise FrameRefused(f"decoding {NAME}: the body has none of topic, op, retCode and symbol, so its kind is unknown")
 

@@ -54,7 +54,8 @@ def decode_liquidations(frame: bytes, *, received_time_us: int, instruments: Ins
     if len(frame) > FRAME_BYTES_MAX:
         raise refusal(NAME, "the frame", f"{len(frame)} bytes", f"at most {FRAME_BYTES_MAX}")
     try:
-        message = _FRAMES.decode(frame) if frame != b"pong" else _Frame()
+        is_frame = frame != b"pong" and frame.lstrip()[:1] != b"["
+        message = _FRAMES.decode(frame) if is_frame else _Frame()
         if message.table in TABLES:
             details = [(order.instrument_id, _detail(order)) for order in _ORDERS.decode(message.data)]
         elif message.arg is not None and message.arg.channel == liquidations.LEGACY_CHANNEL:

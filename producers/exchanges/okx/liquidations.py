@@ -77,7 +77,7 @@ _LISTS: Final = msgspec.json.Decoder(list[_Row])
 
 
 def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> list[Liquidation]:
-    """A frame of /ws/v5/public, a body of the REST list or one element of its `data`; see `Decoder`."""
+    """A frame of /ws/v5/public, a body of the REST list, its `data` or one element of it; see `Decoder`."""
     if len(frame) > FRAME_BYTES_MAX:
         raise refusal(NAME, "the frame", f"{len(frame)} bytes", f"at most {FRAME_BYTES_MAX}")
     try:
@@ -149,6 +149,8 @@ def _rows_without_argument(frame: bytes, reason: str) -> list[_Row]:
     if frame == b"pong":
         return []
     try:
+        if frame.lstrip()[:1] == b"[":
+            return _LISTS.decode(frame)
         envelope = _ENVELOPES.decode(frame)
         if envelope.event:
             return []

@@ -72,12 +72,13 @@ class _Body(msgspec.Struct):
 
 
 _BODIES: Final = msgspec.json.Decoder(_Body)
+_LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ROWS: Final = msgspec.json.Decoder(_Row)
 _SETTLED: Final = b'"realizedRate"'
 
 
 def decode(body: bytes, *, received_time_us: int, instruments: Instruments, marks: Marks) -> list[MarketEvent]:
-    """A frame of the three channels, or a body (or one element) of the REST lists; see `MarketDecoder`."""
+    """A frame of the three channels, or a body of the REST lists, its `data` or a row of it; see `MarketDecoder`."""
     rows = _rows(body)
     hours = _intervals_hours(rows) if _SETTLED in body else {}
 
@@ -114,7 +115,7 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
     if body == b"pong":
         return []
     try:
-        message = _BODIES.decode(body)
+        message = _Body(code="0", data=_LISTS.decode(body)) if body.lstrip()[:1] == b"[" else _BODIES.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise FrameRefused(f"decoding {NAME}: the body is not market data of this exchange: {exc}") from exc
     if message.event or bytes(message.details):
