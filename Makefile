@@ -39,8 +39,9 @@ chaos-producers: setup  ## every fault at every simulated exchange, against the 
 fuzz-frames: setup  ## damaged frames of every exchange: COUNT=1000000 each, SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.fuzz_frames --count $(or $(COUNT),1000000) --seed $(or $(SEED),7)
 
-lock: setup  ## rewrite requirements.lock from pyproject.toml
+lock: setup  ## rewrite the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group peers --output-file benchmarks/_peers/requirements.lock
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
