@@ -3,7 +3,9 @@
 Every refusal names the exchange and the field."""
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from schemas.errors import FrameRefused
 
@@ -17,6 +19,7 @@ TIME_MS_MIN: Final = 1_420_070_400_000  # 2015-01-01
 TIME_MS_MAX: Final = 4_102_444_800_000  # 2100-01-01
 _CHARACTERS: Final = "0123456789.eE+-"  # no sign but the exponent's survives the bounds; no "_", space, inf or nan
 _EXACT: Final = Context(prec=80, rounding=ROUND_HALF_EVEN)  # 24 + 24 + 14 digits of the factors are 62
+_ONE: Final = Decimal(1)
 _MICRO: Final = Decimal("0.000001")
 # Two texts read as floats, multiplied, times 10^6: four roundings of 2^-53 each. Below 10^7 USD = 10^13 micro-USD
 # that is an error under 0.005, so a result at least 0.01 away from a half is rounded as the exact product would be.
@@ -24,8 +27,8 @@ _FLOAT_USD_MAX: Final = 1e7
 _FLOAT_FRACTION_MAX: Final = 0.49
 
 
-class Amounts(NamedTuple):
-    """USD per coin, coins, USD."""
+class Amounts(msgspec.Struct, frozen=True, gc=False):
+    """USD per coin, coins, USD. A struct, since a named tuple takes four times as long to make."""
 
     price: float
     quantity: float
@@ -84,7 +87,7 @@ def linear_by_unit(quantity: str, price: str, size: Decimal, exchange: str, fiel
     usd = _whole_micro(units * per_unit)
     if usd is None:
         usd = notional(_EXACT.multiply(Decimal(quantity), Decimal(price)), exchange)
-    if size == 1:
+    if size == _ONE:
         return Amounts(per_unit, units, usd)
     coins, per_coin = _EXACT.multiply(Decimal(quantity), size), _EXACT.divide(Decimal(price), size)
     return Amounts(float(per_coin), float(coins), usd)
