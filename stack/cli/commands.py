@@ -9,6 +9,7 @@ from stack.cli import (
     doctor,
     embedded,
     exchanges,
+    explain,
     import_history,
     recordings,
     replay,
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: liqcascade replay --from 2026-11-23T12:00 --alerts alerts.jsonl --verify")(
         replay.replay
     )
+    app.command(epilog="Example: liqcascade explain BTC:1760130903120:0")(explain.explain)
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
     app.add_typer(settings.app, name="settings")
