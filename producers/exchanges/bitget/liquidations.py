@@ -29,6 +29,9 @@ MARKETS: Final = {"usdt-futures": Market.USDT, "usdc-futures": Market.USDC, "coi
 # UNSURE: clients that read the REST list take its amount for coins, unlike the websocket's; the docs do not say. Of
 # coin-margined contracts it is taken for USD, as all their quantities are.
 REST_AMOUNT_IS_COINS: Final = True
+# Looked up once: attributes of an enum are slow before Python 3.12.
+PRICE_KIND: Final = PriceKind.LIQUIDATION_MARK
+COMPLETENESS: Final = Completeness.LARGEST_PER_SECOND
 TIME_CHARACTERS: Final = 13  # ms since 1970, from 2001 to 2286
 _EXACT: Final = Context(prec=80)
 _FIELDS: Final = ("data.amount", "data.price")
@@ -143,7 +146,7 @@ def _decode_rows(
         return [
             Liquidation(
                 event_id=f"{key}:{k}",
-                exchange=Exchange.BITGET,
+                exchange=instrument.exchange,
                 asset=instrument.asset,
                 instrument=row.symbol,
                 market=instrument.market,
@@ -151,8 +154,8 @@ def _decode_rows(
                 price=amounts.price,
                 quantity=amounts.quantity,
                 notional_usd=amounts.notional_usd,
-                price_kind=PriceKind.LIQUIDATION_MARK,
-                completeness=Completeness.LARGEST_PER_SECOND,
+                price_kind=PRICE_KIND,
+                completeness=COMPLETENESS,
                 event_time_ms=text_time_ms(row.ts, "data.ts"),
                 received_time_us=received_time_us,
             )

@@ -23,6 +23,9 @@ TOPIC: Final = "allLiquidation."
 LEGACY_TOPIC: Final = "liquidation."
 # Docs: "When you receive a `Buy` update, this means that a long position has been liquidated".
 SIDES: Final = {"Buy": Side.LONG, "Sell": Side.SHORT}
+# Looked up once: attributes of an enum are slow before Python 3.12.
+PRICE_KIND: Final = PriceKind.BANKRUPTCY
+COMPLETENESS: Final = Completeness.ALL
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -82,7 +85,7 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
         return [
             Liquidation(
                 event_id=f"{key}:{k}",
-                exchange=Exchange.BYBIT,
+                exchange=instrument.exchange,
                 asset=instrument.asset,
                 instrument=row.s,
                 market=instrument.market,
@@ -90,8 +93,8 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
                 price=amounts.price,
                 quantity=amounts.quantity,
                 notional_usd=amounts.notional_usd,
-                price_kind=PriceKind.BANKRUPTCY,
-                completeness=Completeness.ALL,
+                price_kind=PRICE_KIND,
+                completeness=COMPLETENESS,
                 event_time_ms=time_ms(row.T, NAME, "data.T"),
                 received_time_us=received_time_us,
             )

@@ -33,6 +33,9 @@ CHANNEL: Final = "futures.public_liquidates"
 # clients: a sold order (negative) closes a long. Held against REST rows and mark prices while it runs.
 SIDE_OF_NEGATIVE_SIZE: Final = Side.LONG
 SIDE_OF_POSITIVE_SIZE: Final = Side.SHORT
+# Looked up once: attributes of an enum are slow before Python 3.12.
+PRICE_KIND: Final = PriceKind.ORDER  # of the websocket
+COMPLETENESS: Final = Completeness.ALL
 Number = str | int | float
 
 
@@ -113,7 +116,7 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
         return [
             Liquidation(
                 event_id=f"{key}:{k}",
-                exchange=Exchange.GATE,
+                exchange=instrument.exchange,
                 asset=instrument.asset,
                 instrument=row.contract,
                 market=instrument.market,
@@ -121,8 +124,8 @@ def decode(frame: bytes, *, received_time_us: int, instruments: Instruments) -> 
                 price=amounts.price,
                 quantity=amounts.quantity,
                 notional_usd=amounts.notional_usd,
-                price_kind=PriceKind.ORDER,
-                completeness=Completeness.ALL,
+                price_kind=PRICE_KIND,
+                completeness=COMPLETENESS,
                 event_time_ms=at_ms,
                 received_time_us=received_time_us,
             )
@@ -181,7 +184,7 @@ def _decode_orders(body: bytes, received_time_us: int, instruments: Instruments)
         return [
             Liquidation(
                 event_id=f"{key}:{k}",
-                exchange=Exchange.GATE,
+                exchange=instrument.exchange,
                 asset=instrument.asset,
                 instrument=row.contract,
                 market=instrument.market,
@@ -190,7 +193,7 @@ def _decode_orders(body: bytes, received_time_us: int, instruments: Instruments)
                 quantity=amounts.quantity,
                 notional_usd=amounts.notional_usd,
                 price_kind=PriceKind.FILL,
-                completeness=Completeness.ALL,
+                completeness=COMPLETENESS,
                 event_time_ms=time_ms(row.time * 1_000, NAME, "time"),
                 received_time_us=received_time_us,
             )

@@ -39,6 +39,8 @@ LIQUIDATORS: Final = (
 SIDES: Final = {"A": Side.LONG, "B": Side.SHORT}  # of the liquidated one's own fill: A sold, B bought
 OTHER_SIDE: Final = {Side.LONG: Side.SHORT, Side.SHORT: Side.LONG}
 METHODS: Final = ("market", "backstop")
+# Looked up once: attributes of an enum are slow before Python 3.12.
+COMPLETENESS: Final = Completeness.INFERRED
 AUTO_DELEVERAGING: Final = "Auto-Deleveraging"
 POSITIONS: Final = {"Long": Side.LONG, "Short": Side.SHORT}  # last word of "Liquidated Cross Long"
 _EXACT: Final = Context(prec=80)
@@ -222,7 +224,7 @@ def _event(group: Sequence[_Part], received_time_us: int, instruments: Instrumen
     amounts = _amounts(instrument, [part.row for part in group])
     return Liquidation(
         event_id=f"{NAME}:{first.coin}:{first.row.time}:{first.user}",
-        exchange=Exchange.HYPERLIQUID,
+        exchange=instrument.exchange,
         asset=instrument.asset,
         instrument=first.coin,
         market=instrument.market,
@@ -231,7 +233,7 @@ def _event(group: Sequence[_Part], received_time_us: int, instruments: Instrumen
         quantity=amounts.quantity,
         notional_usd=amounts.notional_usd,
         price_kind=PriceKind.FILL if len({part.row.px for part in group}) == 1 else PriceKind.AVERAGE,
-        completeness=Completeness.INFERRED,
+        completeness=COMPLETENESS,
         event_time_ms=time_ms(first.row.time, NAME, "time"),
         received_time_us=received_time_us,
     )

@@ -32,6 +32,7 @@ SIDES: Final = {
 }
 # UNSURE: docs of 2026 say "Liquidation mark price", older ones "bankruptcy price".
 PRICE_KIND: Final = PriceKind.LIQUIDATION_MARK
+COMPLETENESS: Final = Completeness.PARTIAL  # looked up once: attributes of an enum are slow before Python 3.12
 
 
 class Detail(msgspec.Struct, gc=False):
@@ -119,7 +120,7 @@ def decode_details(
         return [
             Liquidation(
                 event_id=f"{key}:{k}",
-                exchange=Exchange.OKX,
+                exchange=instrument.exchange,
                 asset=instrument.asset,
                 instrument=symbol,
                 market=instrument.market,
@@ -128,7 +129,7 @@ def decode_details(
                 quantity=amounts.quantity,
                 notional_usd=amounts.notional_usd,
                 price_kind=PRICE_KIND,
-                completeness=Completeness.PARTIAL,
+                completeness=COMPLETENESS,
                 event_time_ms=stated_ms(detail.ts, "details.ts"),
                 received_time_us=received_time_us,
             )
