@@ -48,8 +48,8 @@ def okx_text(number: int, asset: str, at_ms: int) -> str:
     """A frame of one event."""
     return (
         '{"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"details":[{"bkLoss":"0","bkPx":"60.5",'
-        f'"ccy":"","posSide":"long","side":"sell","sz":"{(number + 1) / 100}","ts":"{at_ms}"}}],"instFamily":"{asset}-USDT",'
-        f'"instId":"{asset}-USDT-SWAP","instType":"SWAP","uly":"{asset}-USDT"}}]}}'
+        f'"ccy":"","posSide":"long","side":"sell","sz":"{(number + 1) / 100}","ts":"{at_ms}"}}],'
+        f'"instFamily":"{asset}-USDT","instId":"{asset}-USDT-SWAP","instType":"SWAP","uly":"{asset}-USDT"}}]}}'
     )
 
 

@@ -3,17 +3,15 @@ holds the senders back.
 
 One event a frame, from three exchanges at once. All is counted in the topic, record by record."""
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks._children import Child, line_of, speaking, tell
 from benchmarks._produce import Produce, producing
 from runtime.kafka import confluent_config, describe
 from runtime.settings import KafkaSettings
@@ -39,30 +37,21 @@ def run() -> dict[str, object]:
         folder = Path(name)
         folder.chmod(0o755)
         stack = EmbeddedStack(folder)
-        sender = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._sender", str(FRAMES), str(FRAMES_PER_S)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
         try:
             kafka = KafkaSettings(bootstrap_servers=stack.kafka.start())
-            origins = _line(sender)["origins"]
-            with producing(kafka, origins, folder) as produce:
-                time.sleep(SETTLE_S)
-                figures = measure(produce, sender)
-            return figures | count(kafka)
+            with speaking("benchmarks._sender", FRAMES, FRAMES_PER_S) as sender:
+                with producing(kafka, line_of(sender)["origins"], folder) as produce:
+                    time.sleep(SETTLE_S)
+                    figures = measure(produce, sender)
+                return figures | count(kafka)
         finally:
-            assert sender.stdin is not None
-            sender.stdin.close()
-            sender.wait()
             stack.stop()
 
 
-def measure(produce: Produce, sender: "subprocess.Popen[str]") -> dict[str, object]:
+def measure(produce: Produce, sender: Child) -> dict[str, object]:
     """Let the burst begin and watch until all its events are acknowledged."""
-    assert sender.stdin is not None
     before, cpu_before, rss_mb_before = produce.metrics(), produce.cpu_s(), produce.rss_mb()
-    sender.stdin.write("go\n")
-    sender.stdin.flush()
+    tell(sender)
     begun = progress = time.monotonic()
     queue_max = published = 0.0
     while published < FRAMES:
@@ -76,7 +65,7 @@ def measure(produce: Produce, sender: "subprocess.Popen[str]") -> dict[str, obje
         time.sleep(SAMPLE_S)
     took_s = progress - begun
     (cpu_s, loop_s), after = produce.cpu_s(), produce.metrics()
-    told = _line(sender)
+    told = line_of(sender)
     return {
         "frames_sent": told["sent"],
         "offered_per_s": FRAMES_PER_S,
@@ -108,13 +97,3 @@ def count(kafka: KafkaSettings) -> dict[str, object]:
             ids.update(codec.decode(Liquidation, message.value() or b"").event_id for message in messages)
     consumer.close()
     return {"events_published": ids.total(), "lost": FRAMES - len(ids), "doubled": ids.total() - len(ids)}
-
-
-def _line(sender: "subprocess.Popen[str]") -> dict[str, Any]:
-    """The next line that the sender says."""
-    assert sender.stdout is not None
-    line = sender.stdout.readline()
-    if not line:
-        raise StackError("the sender of the burst ended; its reason stands above")
-    told: dict[str, Any] = json.loads(line)
-    return told
