@@ -38,6 +38,7 @@ class TopicWriter:
         )
         self._producer = Producer(producer_config(settings))
         self._failure: str | None = None
+        self._unanswered = 0  # records; the client's own number also counts its error events
 
     def __enter__(self) -> Self:
         return self
@@ -45,11 +46,10 @@ class TopicWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        left = self._producer.flush(FLUSH_S)
-        if error is None and (left or self._failure):
-            raise BrokerUnavailable(
-                f"publishing to {self._servers}: {self._failure or f'{left} records were not acknowledged'}"
-            )
+        self._producer.flush(FLUSH_S)
+        if error is None and (self._unanswered or self._failure):
+            left = f"{self._unanswered} records were not acknowledged within {FLUSH_S:g} s"
+            raise BrokerUnavailable(f"publishing to {self._servers}: {self._failure or left}")
 
     def write(self, events: Sequence[Event]) -> None:
         """Queue events; waits while the queue is full."""
@@ -61,6 +61,7 @@ class TopicWriter:
                     self._producer.produce(
                         self._names.of(topic), value, event.asset.encode(), timestamp=time_ms, on_delivery=self._told
                     )
+                    self._unanswered += 1
                     break
                 except BufferError:
                     self._producer.poll(QUEUE_WAIT_S)
@@ -69,5 +70,6 @@ class TopicWriter:
             raise BrokerUnavailable(f"publishing to {self._servers}: {self._failure}")
 
     def _told(self, error: KafkaError | None, message: Message) -> None:
+        self._unanswered -= 1
         if error is not None:
             self._failure = f"{message.topic()}: {error.str()}"
