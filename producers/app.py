@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -13,6 +14,7 @@ from producers.exchanges import ADAPTERS
 from producers.outlet import Nowhere
 from producers.presence import Presence
 from producers.publish import TOPICS_OF_STAGE, Publisher
+from producers.published import recent_ids
 from producers.record import Recorder
 from producers.settings import ProducerSettings
 from producers.source import Source
@@ -73,8 +75,9 @@ class Stage:
         presence = Presence(self._settings.redis) if self._publish else None
         publisher = self._publisher(presence)
         outlet = publisher if publisher is not None else Nowhere()  # an empty publisher is false
+        published = await self._recent_ids()
         self._sources = [
-            Source(ADAPTERS[name], section, outlet, tap=recorder.put if recorder else None)
+            Source(ADAPTERS[name], section, outlet, tap=recorder.put if recorder else None, published=published[name])
             for name in dict.fromkeys(section.exchanges)
         ]
         operations = OperationsServer(self._settings.operations, alive=self._alive, ready=self._ready)
@@ -96,6 +99,14 @@ class Stage:
             return None
         queue_messages_max = self._settings.producers.queue_messages_max
         return Publisher(self._settings.kafka, queue_messages_max=queue_messages_max, presence=presence)
+
+    async def _recent_ids(self) -> defaultdict[str, list[str]]:
+        if not self._publish:
+            return defaultdict(list)
+        now_ms = time.time_ns() // 1_000_000
+        ids = await asyncio.to_thread(recent_ids, self._settings.kafka, now_ms=now_ms)
+        self._log.info("published before", liquidations={name: len(each) for name, each in sorted(ids.items())})
+        return defaultdict(list, ids)
 
     async def _produce(self, publisher: Publisher | None, presence: Presence | None) -> None:
         async with asyncio.TaskGroup() as tasks:

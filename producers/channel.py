@@ -55,6 +55,7 @@ class Channel:
         clock: ClockOffset,
         watches: FieldWatches,
         tap: Tap | None,
+        published: Iterable[str] = (),
     ) -> None:
         self.exchange = adapter.exchange.value
         self.dead_letters = 0
@@ -71,7 +72,7 @@ class Channel:
             silent_ms_min=settings.silent_ms_min,
             silent_ms_unlearned=settings.silent_ms_unlearned,
         )
-        self._recent = RecentIds()
+        self._recent = RecentIds(published)
         self._oddities = Oddities()
         self._feeds: dict[Feed, asyncio.Task[None]] = {}
         self._chores: list[asyncio.Task[None]] = []

@@ -35,7 +35,7 @@ class MarketFeed:
         for kind in adapter.market_kinds:
             self.health[kind].expect(WEBSOCKET, WEBSOCKET_INTERVAL_MS, now_ms=now_ms)
         self._exchange = adapter.exchange.value
-        self._settled = RecentIds(SETTLED_IDS_MAX)
+        self._settled = RecentIds(size_max=SETTLED_IDS_MAX)
         self._last: dict[tuple[str, str], MarketEvent] = {}  # by kind and instrument
         self._settlements: dict[str, tuple[int, int]] = {}  # the last two known times of settlement, the later last
         self._log = structlog.get_logger().bind(exchange=self._exchange)

@@ -22,7 +22,7 @@ class Oddities:
     """`frame` and `event` take what comes, `take` gives sentences, each kind once in ten seconds."""
 
     def __init__(self) -> None:
-        self._frames = RecentIds(FRAMES_MAX)
+        self._frames = RecentIds(size_max=FRAMES_MAX)
         self._repeated = self._disordered = 0
         self._disorder_ms = self._ahead_ms = 0.0
         self._newest: deque[tuple[float, int]] = deque()  # received, event time: each later than all that follow

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -20,6 +21,9 @@ from producers.rest import Rest
 from producers.settings import ProducersSection
 from schemas.words import FeedState
 
+LEARN_S_MAX: Final = (
+    5.0  # lists that take longer do not hold up liquidations: the table of the last start does for them
+)
 REVIEW_S: Final = 1.0  # silence is no event, so the state is looked at this often
 
 
@@ -27,8 +31,15 @@ class Source:
     """`run` starts its tasks in the stage's group; `stop` ends them, and what had arrived is with the publisher."""
 
     def __init__(
-        self, adapter: ExchangeAdapter, settings: ProducersSection, publisher: Outlet, *, tap: Tap | None = None
+        self,
+        adapter: ExchangeAdapter,
+        settings: ProducersSection,
+        publisher: Outlet,
+        *,
+        tap: Tap | None = None,
+        published: Iterable[str] = (),
     ) -> None:
+        """published: ids of liquidations that are not to be published again, oldest first."""
         self.exchange = adapter.exchange.value
         origin = settings.origins.get(self.exchange)
         marks, watches = Marks(), FieldWatches(adapter.known_fields)
@@ -46,6 +57,7 @@ class Source:
             clock=self._rest.clock,
             watches=watches,
             tap=tap,
+            published=published,
         )
         self.poller = Poller(
             adapter,
@@ -78,7 +90,9 @@ class Source:
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Learn the instruments, open the connections, begin to ask."""
-        await self.catalogue.start()
+        learning = tasks.create_task(self.catalogue.start())
+        self._chores.append(learning)
+        await asyncio.wait((learning,), timeout=LEARN_S_MAX)
         self._log.info("instruments", known=len(self.catalogue.listed))
         await self.channel.run(tasks)
         self._chores.append(tasks.create_task(self._review()))
