@@ -79,6 +79,7 @@ class Binance(SimulatedExchange):
         body={"code": -1003, "msg": "Too many requests; current limit is 2400 request weight per 1 MINUTE."},
     )  # fmt: skip
     side_words: ClassVar[Mapping[str, str]] = {'"S":"SELL"': '"S":"SOLD"', '"S":"BUY"': '"S":"BOUGHT"'}
+    opposites: ClassVar[Mapping[str, str]] = {'"S":"SELL"': '"S":"BUY"', '"S":"BUY"': '"S":"SELL"'}
     kept_alive_by: frozenset[str] = frozenset({"pong"})
     idle_s_max: float = 600.0
     ping_interval_s: float | None = 180.0

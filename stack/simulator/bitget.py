@@ -54,6 +54,7 @@ class Bitget(SimulatedExchange):
         weight_max=20, window_ms=1_000, by_path=True, body={"code": "429", "msg": "Too many requests", "data": None}
     )
     side_words: ClassVar[Mapping[str, str]] = {'"side":"buy"': '"side":"long"', '"side":"sell"': '"side":"short"'}
+    opposites: ClassVar[Mapping[str, str]] = {'"side":"buy"': '"side":"sell"', '"side":"sell"': '"side":"buy"'}
     kept_alive_by: frozenset[str] = frozenset({"text"})
     idle_s_max: float = 120.0
     messages_per_s_max: int | None = 10

@@ -60,6 +60,7 @@ class Bybit(SimulatedExchange):
         body={"retCode": 403, "retMsg": "access too frequent"},
     )
     side_words: ClassVar[Mapping[str, str]] = {'"S":"Buy"': '"S":"LongPosition"', '"S":"Sell"': '"S":"ShortPosition"'}
+    opposites: ClassVar[Mapping[str, str]] = {'"S":"Buy"': '"S":"Sell"', '"S":"Sell"': '"S":"Buy"'}
     kept_alive_by: frozenset[str] = frozenset({"text", "push"})
     idle_s_max: float = 600.0
 

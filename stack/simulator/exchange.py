@@ -4,6 +4,7 @@ One file an exchange holds all of it: paths, the subscribe protocol, frame shape
 written after the exchanges' documents and share nothing with the producers, so that they can witness against them."""
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Set
@@ -33,6 +34,10 @@ class Row(NamedTuple):
     quantity: float
     notional_micro_usd: int
     event_time_ms: int
+
+    def turned(self) -> "Row":
+        """The same of the other side: what a frame says whose words have changed places."""
+        return self._replace(side=Side.SHORT if self.side is Side.LONG else Side.LONG)
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +117,9 @@ class SimulatedExchange(ABC):
     rest_limit: ClassVar[RestLimit]
     # Patterns of the side in a frame's text, each with what the exchange never said, as if it had changed its words.
     side_words: ClassVar[Mapping[str, str]]
+    # Pieces of a frame's text that tell the side, each with the one that tells the other; of two that begin alike the
+    # longer one stands first.
+    opposites: ClassVar[Mapping[str, str]]
     websocket_paths: ClassVar[tuple[str, ...]]
     rest_paths: ClassVar[tuple[str, ...]]
     kept_alive_by: frozenset[str]
@@ -202,6 +210,10 @@ class SimulatedExchange(ABC):
     def channels_in_address(self, path: str, query: Mapping[str, str]) -> frozenset[str]:
         """The channels that an address subscribes to by itself; most exchanges have no such thing."""
         return frozenset()
+
+    def swapped(self, text: str) -> str:
+        """A frame's text with the other side in every row, as if the words had changed places."""
+        return re.sub("|".join(map(re.escape, self.opposites)), lambda found: self.opposites[found[0]], text)
 
     @abstractmethod
     def instrument_by_name(self, symbol: str) -> Instrument:

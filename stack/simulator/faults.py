@@ -22,12 +22,14 @@ FAULTS: Final = {
     "fragment": "a frame of liquidations comes in two websocket fragments",
     "unknown-field": "objects have a field that nobody knows",
     "changed-side": "the words of the side are new ones",
+    "swapped-sides": "the words of the side, or its signs, have changed places",
     "backlog": "connections are closed; who subscribes again gets old rows first, known and unknown ones",
     "clock-skew": "the exchange's clock is wrong",
 }
 CLOSING: Final = {"drop": "", "close": "closed", "cut-24h": "a connection lives 24 h", "ban": "banned",
                   "backlog": "maintenance"}  # fmt: skip
 DAMAGING: Final = frozenset({"half-frame", "changed-side"})  # the rows of such a frame cannot be understood
+SWAPPING: Final = "swapped-sides"  # the rows of such a frame are understood, and are not true
 SECONDS_MAX: Final = 3_600.0
 OFFSET_S_MAX: Final = 3_600.0
 OFFSET_S: Final = 20.0  # of a clock that is wrong, unless told otherwise

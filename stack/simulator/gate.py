@@ -45,6 +45,9 @@ class Gate(SimulatedExchange):
         header_unit="epoch_s", body={"label": "TOO_MANY_REQUESTS", "message": "Request Rate Limit Exceeded"},
     )  # fmt: skip
     side_words: ClassVar[Mapping[str, str]] = {r'"size":"?(-?\d+)"?': r'"size":"\1 contracts"'}
+    opposites: ClassVar[Mapping[str, str]] = {
+        '"size":"-': '"size":"', '"size":"': '"size":"-', '"size":-': '"size":', '"size":': '"size":-',
+    }  # fmt: skip
     kept_alive_by: frozenset[str] = frozenset({"pong", "text"})
     idle_s_max: float = 120.0
     ping_interval_s: float | None = 20.0

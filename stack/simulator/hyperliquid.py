@@ -9,6 +9,7 @@
 - `activeAssetCtx`, POST /info `metaAndAssetCtxs`: open interest in coins, one side; `funding` of the current hour.
 - The client pings with {"method":"ping"}; 1200 weight a minute by REST, most calls 20, then 429."""
 
+import re
 from collections import deque
 from collections.abc import Mapping, Set
 from decimal import Decimal
@@ -47,6 +48,10 @@ class Hyperliquid(SimulatedExchange):
     rest_paths: ClassVar[tuple[str, ...]] = ("/info",)
     rest_limit: ClassVar[RestLimit] = RestLimit(weight_max=1_200, window_ms=60_000, body=None)
     side_words: ClassVar[Mapping[str, str]] = {'"side":"A"': '"side":"ask"', '"side":"B"': '"side":"bid"'}
+    opposites: ClassVar[Mapping[str, str]] = {
+        '"side":"A"': '"side":"B"', '"side":"B"': '"side":"A"',
+        'Long"': 'Short"', 'Short"': 'Long"',
+    }  # fmt: skip
     kept_alive_by: frozenset[str] = frozenset({"push", "text"})
     idle_s_max: float = 60.0
     funds_hourly: bool = True
@@ -106,6 +111,10 @@ class Hyperliquid(SimulatedExchange):
         for push in pushes:
             self._recent.setdefault(push.channel.partition(":")[2], deque(maxlen=SNAPSHOT_PUSHES)).append(push)
         return pushes
+
+    def swapped(self, text: str) -> str:
+        """Of trades, buyers and sellers change places, too."""
+        return super().swapped(re.sub(r'"users":\["(\w+)","(\w+)"\]', r'"users":["\2","\1"]', text))
 
     @property
     def pending(self) -> int:

@@ -49,6 +49,10 @@ class Okx(SimulatedExchange):
         '"posSide":"long"': '"posSide":"bought"', '"posSide":"short"': '"posSide":"sold"',
         '"posSide":"net"': '"posSide":"one-way"',
     }  # fmt: skip
+    opposites: ClassVar[Mapping[str, str]] = {
+        '"posSide":"long"': '"posSide":"short"', '"posSide":"short"': '"posSide":"long"',
+        '"side":"sell"': '"side":"buy"', '"side":"buy"': '"side":"sell"',
+    }  # fmt: skip
     kept_alive_by: frozenset[str] = frozenset({"text", "push"})
     idle_s_max: float = 30.0
 

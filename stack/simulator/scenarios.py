@@ -42,11 +42,13 @@ class Burst(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One cycle: calm, with bursts that spread. `spread`: 1 = seconds between exchanges and assets, 0 = all at once."""
+    """One cycle: calm, with bursts that spread. `spread`: 1 = seconds between exchanges and assets, 0 = all at once.
+    `rebound`: of the fall that is won back at the end; 1 where another cycle follows, so that no price jumps."""
 
     length_s: int
     bursts: tuple[Burst, ...] = ()
     spread: float = 1.0
+    rebound: float = 0.35
     endless: bool = False
 
 
@@ -58,7 +60,7 @@ SCENARIOS: Final = {
     "calm": Scenario(60),
     "cascade": Scenario(60, _WAVES),
     "flash": Scenario(20, (Burst(6.0, 900.0, 0.18),), spread=0.05),
-    "soak": Scenario(150, _WAVES, endless=True),
+    "soak": Scenario(150, _WAVES, rebound=1.0, endless=True),
 }
 EXCHANGES: Final = ("binance", "bybit", "okx", "gate", "bitget", "hyperliquid")
 # Of the rates above, which are those of the three large ones: the others come on top.
@@ -72,7 +74,6 @@ _ASSET_DELAY_S_MAX: Final = 4.0  # a cascade reaches the last asset that much af
 _EXCHANGE_DELAYS_S: Final = (0.0, 0.9, 1.6, 1.9, 2.2, 2.5)  # of the exchanges, as the cascade reaches them
 _COIN_MARGINED_SHARE: Final = 0.08
 _FALL_MAX: Final = 0.07  # BTC's fall from calm to the end of the cascade; others up to twice that
-_REBOUND_SHARE: Final = 0.35  # of the fall that is won back at the end
 _NOTIONAL_USD_SIGMA: Final = 1.5  # lognormal: the mean is exp(sigma²/2) = 3.1 medians
 _NOTIONAL_USD_MEDIAN_BTC: Final = 40_000.0
 _NOTIONAL_USD_MAX: Final = 8_000_000.0
@@ -160,7 +161,7 @@ class _Cycle:
             burst.peak_per_s * burst.width_s * _bell_passed((at_s - burst.at_s) / burst.width_s)
             for burst in self._scenario.bursts
         )
-        rebound = _REBOUND_SHARE * _bell_passed((at_s - 0.8 * self._scenario.length_s) / 3.0)
+        rebound = self._scenario.rebound * _bell_passed((at_s - 0.8 * self._scenario.length_s) / 3.0)
         return noise * (1.0 - float(self._falls[asset_index]) * (passed / self._total - rebound))
 
 

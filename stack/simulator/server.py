@@ -23,7 +23,7 @@ from stack.simulator.binance import Binance
 from stack.simulator.bitget import Bitget
 from stack.simulator.bybit import Bybit
 from stack.simulator.exchange import Answer, Client, Push, SimulatedExchange
-from stack.simulator.faults import CLOSING, DAMAGING, OFFSET_S, Fault, FaultLog, fault, spoil
+from stack.simulator.faults import CLOSING, DAMAGING, OFFSET_S, SWAPPING, Fault, FaultLog, fault, spoil
 from stack.simulator.gate import Gate
 from stack.simulator.hyperliquid import Hyperliquid
 from stack.simulator.limits import Refusal, RestMeter
@@ -258,7 +258,7 @@ class Simulator:
 
     async def _send(self, exchange: SimulatedExchange, push: Push, kinds: frozenset[str]) -> None:
         """Send one push to everyone who subscribed, as the faults leave it, and book it."""
-        if push.rows:
+        if push.rows and SWAPPING not in kinds:  # a row comes again as it came
             self._recent[exchange.name].append(push)
         self._under_way += 1
         try:
@@ -267,15 +267,21 @@ class Simulator:
             for session in sessions:
                 texts = exchange.texts(push, session.client)
                 if push.rows:
-                    texts = [spoil(text, kinds, exchange.side_words) for text in texts]
+                    texts = [self._spoilt(exchange, text, kinds) for text in texts]
                 texts *= 2 if "duplicate" in kinds else 1
                 frames += await session.send_all(texts, fragmented="fragment" in kinds)
+            if frames and SWAPPING in kinds:
+                push.rows = tuple(row.turned() for row in push.rows)
             damaged = bool(push.rows) and not DAMAGING.isdisjoint(kinds)
             self.account.delivered(exchange.name, push, frames=frames, damaged=damaged)
         finally:
             self._under_way -= 1
             async with self._changed:
                 self._changed.notify_all()
+
+    @staticmethod
+    def _spoilt(exchange: SimulatedExchange, text: str, kinds: frozenset[str]) -> str:
+        return spoil(exchange.swapped(text) if SWAPPING in kinds else text, kinds, exchange.side_words)
 
     async def _send_market(self, exchange: SimulatedExchange) -> None:
         """Market data to those who subscribed to it, for ever; the exchange's clock goes as the faults say."""

@@ -158,6 +158,23 @@ async def test_half_a_frame_and_new_words_are_damaged_rows() -> None:
         assert here.simulator.status()["sent"]["bybit"] == 0
 
 
+async def test_swapped_words_are_rows_of_the_other_side_and_do_not_come_again_as_they_were() -> None:
+    async with bench() as here:
+        async with here.client() as socket:
+            await here.simulator.inflict("bybit", "swapped-sides", seconds=1)
+            here.liquidate()
+            assert (await next_row(socket))["S"] == "Sell"
+            await here.until("sent", 1)
+            assert [row.side for row in here.simulator.account.rows] == [Side.SHORT]
+            await here.until_that(lambda: not here.simulator.faults.active("bybit", here.simulator.now_ms))
+            await here.simulator.inflict("bybit", "backlog", seconds=1)
+        here.liquidate(0.7)
+        await here.until("withheld", 1)
+        async with here.client() as socket:
+            row = await next_row(socket)
+            assert (row["S"], row["v"]) == ("Buy", "0.700")
+
+
 async def test_fragments_and_new_fields_are_rows_as_any() -> None:
     async with bench() as here, here.client() as socket:
         await here.simulator.inflict("bybit", "fragment", seconds=60)

@@ -104,6 +104,16 @@ def test_a_soak_goes_on_with_other_cascades() -> None:
     assert cycles[0] != cycles[1]
 
 
+def test_no_price_of_a_soak_jumps_from_one_cycle_to_the_next() -> None:
+    rows = islice(liquidations("soak", seed=7), 30_000)
+    prices: dict[tuple[str, str], tuple[int, float]] = {}
+    for row in rows:
+        before_ms, before = prices.get((row.exchange, row.asset), (row.at_ms, row.price))
+        if row.at_ms - before_ms < 2_000:
+            assert abs(row.price / before - 1) < 0.08, "a fall of 14 % is in waves of 4.5 s"
+        prices[(row.exchange, row.asset)] = (row.at_ms, row.price)
+
+
 def test_an_unknown_scenario_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="'storm' is unknown; choose one of calm, cascade"):
         liquidations("storm", seed=7)

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,6 +107,23 @@ def test_both_read_every_frame_of_a_cascade_alike(name: str) -> None:
             exchange.collect(liquidation, NOW_MS + liquidation.at_ms)
     pushes += exchange.due(NOW_MS + 62_000)
     assert assert_pushes_agree(exchange, pushes) > 250
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_frame_with_swapped_words_has_the_other_side_in_every_row_for_both(name: str) -> None:
+    exchange, adapter, rows = MAKERS[name](), ADAPTERS[name], 0
+    known = listed(adapter, exchange)
+    there = clients(adapter, exchange, known)
+    for liquidation in islice((each for each in liquidations("flash", seed=7) if each.exchange == name), 60):
+        exchange.collect(liquidation, NOW_MS + liquidation.at_ms)
+    for push in [*exchange.due(NOW_MS + 1_000), *exchange.due(NOW_MS + 20_000)]:
+        for text in (text for client in there for text in exchange.texts(push, client)):
+            turned = exchange.swapped(text).encode()
+            events = adapter.decoders[LIQUIDATION](turned, received_time_us=NOW_MS * 1000, instruments=known)
+            rows += len(events)
+            for event in events:
+                assert any((event.side, event.price) == (row.turned().side, row.price) for row in push.rows)
+    assert rows > 10
 
 
 @pytest.mark.parametrize(("name", "rows"), {"binance": 11, "bybit": 6, "okx": 5, "gate": 4, "bitget": 1}.items())
