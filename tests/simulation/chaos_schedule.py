@@ -13,6 +13,7 @@ RECOVERY_S: Final = 5.0  # between two faults of one exchange: backoff of at mos
 FIRST_S: Final = 8.0  # from the first liquidation on
 RECONNECTED_S_MAX: Final = 8.0  # a connection that is lost is named at once, its gap when it is back
 DRIFT_S_MAX: Final = 5.0  # a body a second is looked at
+SWAPPED_S: Final = 45.0  # longer than a cycle of the soak at four times its speed, so that there is a cascade in it
 STALE_S: Final = 30.0  # of silence of the pulse, until a connection is stale
 NEW_SIDE_WORDS: Final = re.compile(
     r"SOLD|BOUGHT|LongPosition|ShortPosition|bought|sold|one-way|contracts|'long'|'short'|'ask'|'bid'"
@@ -52,6 +53,10 @@ def _new_side(record: FeedHealth) -> bool:
     return record.state is FeedState.DRIFT and NEW_SIDE_WORDS.search(record.detail) is not None
 
 
+def _swapped(record: FeedHealth) -> bool:
+    return record.state is FeedState.DRIFT and "have the other side by their evidence" in record.detail
+
+
 def _cut_short(record: FeedHealth) -> bool:
     return record.state is FeedState.DRIFT and "refused" in record.detail and not NEW_SIDE_WORDS.search(record.detail)
 
@@ -68,6 +73,7 @@ KINDS: Final = {
     "changed-side": Kind(6.0, DRIFT_S_MAX, _new_side),
     "duplicate": Kind(6.0, DRIFT_S_MAX, _says("came again")),
     "reorder": Kind(9.0, DRIFT_S_MAX, _says("out of order")),
+    "swapped-sides": Kind(SWAPPED_S, DRIFT_S_MAX, _swapped),
     "clock-skew": Kind(36.0, DRIFT_S_MAX, _says("clock")),
 }
 SKEW_S: Final = 20.0
