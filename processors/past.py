@@ -60,6 +60,11 @@ class Past:
                     return
                 yield record
 
+    def last(self, topic: Topic) -> LogRecord | None:
+        """The newest record."""
+        end = self.span(topic, 0).end
+        return next(self.read(topic, Span(max(0, end - 1), end)), None)
+
     def begins_ms(self, topic: Topic) -> int:
         """Time of the oldest record that is kept, or 0."""
         return next((record.timestamp for record in self.read(topic, self.span(topic, 0))), 0)

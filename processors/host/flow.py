@@ -16,7 +16,7 @@ from processors.detector import Delivered, Output
 from processors.host import metrics
 from processors.host.fold import Consumed, Fold
 from processors.host.outbox import Outbox, Outgoing
-from processors.host.places import EPOCH_HEADER, PLACES_HEADER, letter_id
+from processors.host.places import BASE_HEADER, EPOCH_HEADER, PLACES_HEADER, letter_id
 from processors.host.publisher import Publisher, Report
 from processors.host.recovery import Recovered
 from processors.journal import merged
@@ -62,7 +62,7 @@ class Flow:
         self.position = recovered.position  # next offset of the log
         self.closed = False
         self.unreported = 0  # records handed to the producer of which nothing is known yet
-        self._epoch = recovered.epoch
+        self._epoch, self._base = recovered.epoch, recovered.base
         self._pending = deque(recovered.entries)
         self._published = recovered.published
         self._catch_up_to = recovered.end  # a former owner was at most here
@@ -135,6 +135,7 @@ class Flow:
         places = self._places if self.replaying else self._places_now
         headers = (
             (EPOCH_HEADER, str(self._epoch).encode()),
+            (BASE_HEADER, str(self._base).encode()),
             (PLACES_HEADER, msgspec.json.encode({**places, LIQUIDATIONS.name: self.position})),
         )
         snapshot = self._snapshot = Snapshot(*at)

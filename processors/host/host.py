@@ -179,7 +179,9 @@ class Host:
     async def _recover(self, partitions: set[int]) -> None:
         task = asyncio.current_task()
         try:
-            found = await asyncio.to_thread(recover, self._kafka, self._codec, partitions, ending=self._ending)
+            found = await asyncio.to_thread(
+                recover, self._kafka, self._codec, partitions, new_detector=self._detector, ending=self._ending
+            )
         except Exception as exc:
             if not isinstance(exc, LiqcascadeError):
                 log.exception("recovery failed")
@@ -188,23 +190,16 @@ class Host:
             return
         for partition in sorted(partition for partition in partitions if self._tasks.get(partition) is task):
             one = found[partition]
-            try:
-                flow = self._flows[partition] = self._new_flow(one)
-            except LiqcascadeError as exc:
-                self._retry(partition, str(exc))
-                continue
+            flow = self._flows[partition] = self._new_flow(one)
             log.info("recovered", partition=partition, position=one.position, end=one.end, epoch=one.epoch)
             self._troubles[partition] = "catching up"
             self._handed_in[partition] = max(self._handed_in[partition], one.end)
             self._start_catching_up(flow)
 
     def _new_flow(self, one: Recovered) -> Flow:
-        detector = self._detector(one.partition)
-        detector.restore(one.rows)
-        detector.remember(one.heard)
         return Flow(
             one.partition,
-            detector,
+            one.detector,
             one,
             publisher=self._publisher,
             codec=self._codec,

@@ -8,6 +8,7 @@ from typing import Final
 from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, WINDOWS, Topic
 
 EPOCH_HEADER: Final = "epoch"
+BASE_HEADER: Final = "base"  # of the partition's own row: rows of lower epochs are of a state that was given up
 PLACES_HEADER: Final = "places"  # JSON: topic without prefix -> next offset in the partition of the same number
 PUBLISHED: Final[tuple[Topic, ...]] = (ALERTS, WINDOWS, LATE, DEAD_LETTERS)  # each id at most once in them
 WRITTEN: Final[tuple[Topic, ...]] = (*PUBLISHED, JOURNAL)

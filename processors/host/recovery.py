@@ -6,35 +6,30 @@ replay. Only then what was published, so that nothing which that journal gave ri
 
 import threading
 import time
-from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-import numpy as np
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
 from processors.host import metrics
+from processors.host.cold_start import begin
+from processors.host.fold import Fold
 from processors.host.log import LogReader, LogRecord
-from processors.host.places import EPOCH_HEADER, ID_FIELDS, PLACES_HEADER, PUBLISHED, WRITTEN, Places, letter_id
+from processors.host.places import ID_FIELDS, PUBLISHED, WRITTEN, Places, letter_id
+from processors.host.state import EPOCH_BEFORE_ALL, NewDetector, State, read_states, remember_heard, restored
 from processors.journal import Journal
-from processors.snapshots import FORMAT, PARTITION_ROW, read_partition
-from processors.windows.layout import Array
-from processors.windows.seen import SPAN_MS, id_of
-from processors.windows.store import why_refused
+from processors.past import Past
 from runtime.kafka import producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError
-from schemas.records import DetectorSnapshot, JournalEntry, Liquidation
+from schemas.records import JournalEntry
 from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TOPICS
 from schemas.words import JournalKind
 
 OPENINGS_MAX: Final = 5  # a former owner would have to write between reading and opening as often
-CLOCKS_MS_MAX: Final = 60_000  # by which the clocks of two brokers may differ
 OPENING_S_MAX: Final = 4.0  # a broker that answers takes milliseconds; a worker that ends waits for it
 log = structlog.get_logger(__name__)
 
@@ -43,17 +38,17 @@ log = structlog.get_logger(__name__)
 class Recovered:
     """One partition as its new owner finds it.
 
-    `heard`: ids and append times of the ten minutes before;
-    `position`: next offset of the liquidations to fold; `end`: their end now, which no former owner was past;
-    `entries`: of the journal, behind the state; `published`: ids that may come again; `places`: where these began;
-    `ends`: where the topics end now."""
+    `detector`: as it was, or as the logs make it; `position`: next offset of the liquidations to fold; `end`: their end
+    now, which no former owner was past; `base`: since which epoch the state has gone on without a break; `entries`: of
+    the journal, behind the state; `published`: ids that may come again; `places`: where these began; `ends`: where the
+    topics end now."""
 
     partition: int
-    rows: list[DetectorSnapshot] = field(default_factory=list)
-    heard: Array = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    detector: Fold
     position: int = 0
     end: int = 0
     epoch: int = 1
+    base: int = EPOCH_BEFORE_ALL
     entries: list[JournalEntry] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
     places: Places = field(default_factory=dict)
@@ -61,100 +56,79 @@ class Recovered:
 
 
 def recover(
-    settings: KafkaSettings, codec: Codec, partitions: Iterable[int], *, ending: threading.Event
+    settings: KafkaSettings,
+    codec: Codec,
+    partitions: Iterable[int],
+    *,
+    new_detector: NewDetector,
+    ending: threading.Event,
 ) -> dict[int, Recovered]:
     """Read what stands in the topics about these partitions and take them over; `ending` cuts it off.
 
     Raises BrokerUnavailable; SettingsError when the liquidations end before the state that was made of them."""
     started_s = time.monotonic()
-    found = {partition: Recovered(partition=partition) for partition in partitions}
-    names = topic_names(settings)
-    _read_state(settings, codec, found, ending)
-    with LogReader(settings, {}, ending=ending) as reader:
-        for one in found.values():
-            low, one.end = reader.bounds(names.of(LIQUIDATIONS), one.partition)
-            if one.position > one.end:
-                raise SettingsError(
-                    f"recovering partition {one.partition}: {names.of(LIQUIDATIONS)} ends at {one.end}, but the state "
-                    f"in {names.of(SNAPSHOTS)} has seen {one.position}: the topic was made anew; delete "
-                    f"{names.of(SNAPSHOTS)} and {names.of(JOURNAL)} too, or use another kafka.topic_prefix"
-                )
-            one.position = max(one.position, low)
-    _read_heard(settings, codec, found, ending)
-    _read_journal(settings, codec, found, ending)
+    found: dict[int, Recovered] = {}
+    journals: dict[int, Journal] = {}
+    warm: dict[int, tuple[Fold, int]] = {}
+    for partition, state in read_states(settings, partitions, ending=ending).items():
+        one = found[partition] = Recovered(partition=partition, detector=new_detector(partition), epoch=state.epoch + 1)
+        epoch = _restore(settings, codec, one, state, ending)
+        if epoch is None:
+            past = Past(settings, codec, partition, ending=ending)
+            one.detector, one.base = new_detector(partition), one.epoch
+            one.position, epoch, one.places = begin(past, codec, one.detector, low=_bounds(settings, one, ending)[0])
+        else:
+            warm[partition] = one.detector, one.position
+        known = one.detector
+        journals[partition] = Journal(epoch=epoch, next_sequence=known.next_sequence, next_offset=known.next_offset)
+        known.next_offset = max(known.next_offset, one.position)
+    remember_heard(settings, codec, warm, ending=ending)
+    _read_journal(settings, codec, found, journals, ending)
+    for one in found.values():
+        one.end = _bounds(settings, one, ending)[1]
     _read_published(settings, codec, found, ending)
     metrics.RECOVERY_S.observe(time.monotonic() - started_s)
     return found
 
 
-def _read_state(settings: KafkaSettings, codec: Codec, found: Mapping[int, Recovered], ending: threading.Event) -> None:
-    name = topic_names(settings).of(SNAPSHOTS)
-    rows: dict[int, dict[bytes, LogRecord]] = defaultdict(dict)
-    epochs: dict[int, int] = defaultdict(int)
-    with LogReader(settings, {(name, partition): 0 for partition in found}, ending=ending) as reader:
-        for record in reader.to_end():
-            epoch = int(dict(record.headers).get(EPOCH_HEADER, b"0"))
-            if epoch >= epochs[record.partition] and record.value is not None:  # else of an owner that was replaced
-                epochs[record.partition] = epoch
-                rows[record.partition][record.key or b""] = record
-    for partition, one in found.items():
-        own = rows[partition].get(f"partition/{partition}".encode())
-        if own is None:
-            continue  # no state, or a first one that was cut off: from the beginning of the log
-        one.epoch = epochs[partition] + 1
-        one.places = msgspec.json.decode(dict(own.headers)[PLACES_HEADER], type=Places)
-        one.position = one.places[LIQUIDATIONS.name]
-        one.rows = [codec.decode(DetectorSnapshot, row.value or b"") for row in rows[partition].values()]
-
-
-def _read_heard(settings: KafkaSettings, codec: Codec, found: Mapping[int, Recovered], ending: threading.Event) -> None:
-    """Read the ids of the liquidations that a duplicate of what comes next could be of."""
-    name = topic_names(settings).of(LIQUIDATIONS)
-    starts = {}
+def _bounds(settings: KafkaSettings, one: Recovered, ending: threading.Event) -> tuple[int, int]:
     with LogReader(settings, {}, ending=ending) as reader:
-        for partition, one in found.items():
-            own = next((row for row in one.rows if row.asset == PARTITION_ROW), None)
-            if own is not None and own.format == FORMAT:
-                from_ms = read_partition(own).now_ms - SPAN_MS - CLOCKS_MS_MAX
-                start = reader.offset_at(name, partition, from_ms)
-                if start < one.position:
-                    starts[name, partition] = start
-    heard: dict[int, array[int]] = {partition: array("q") for _, partition in starts}
-    waiting = set(heard)
-    with LogReader(settings, starts, ending=ending) as reader:
-        while waiting:
-            for record in reader.read():
-                if record.offset < found[record.partition].position:
-                    heard[record.partition].extend(_heard(codec, record))
-                if record.offset >= found[record.partition].position - 1:
-                    waiting.discard(record.partition)
-            if reader.ended:
-                break
-    for partition, pairs in heard.items():
-        found[partition].heard = np.array(pairs, np.int64).reshape(-1, 2)
+        return reader.bounds(topic_names(settings).of(LIQUIDATIONS), one.partition)
 
 
-def _heard(codec: Codec, record: LogRecord) -> tuple[int, ...]:
+def _restore(
+    settings: KafkaSettings, codec: Codec, one: Recovered, state: State, ending: threading.Event
+) -> int | None:
+    """Take the state that was written; the epoch of its last entry, or None without one that can be used."""
+    if not state.rows:
+        return None
     try:
-        liquidation = codec.decode(Liquidation, record.value or b"")
-    except SchemaError:
-        return ()  # in the dead letters
-    return () if why_refused(liquidation) else (id_of(liquidation.event_id), record.timestamp)
+        own = restored(state, codec, one.detector)
+    except SchemaError as exc:
+        log.warning("the state cannot be used, beginning from the log", partition=one.partition, reason=str(exc))
+        return None
+    one.base, one.places = state.base, state.places
+    low, end = _bounds(settings, one, ending)
+    if one.places[LIQUIDATIONS.name] > end:
+        names = topic_names(settings)
+        raise SettingsError(
+            f"recovering partition {one.partition}: {names.of(LIQUIDATIONS)} ends at {end}, but the state in"
+            f" {names.of(SNAPSHOTS)} has seen {one.places[LIQUIDATIONS.name]}: the topic was made anew; delete"
+            f" {names.of(SNAPSHOTS)} and {names.of(JOURNAL)} too, or use another kafka.topic_prefix"
+        )
+    one.position = max(one.places[LIQUIDATIONS.name], low)
+    return own.epoch  # who wrote it may have been replaying entries of lower epochs than its own
 
 
 def _read_journal(
-    settings: KafkaSettings, codec: Codec, found: Mapping[int, Recovered], ending: threading.Event
+    settings: KafkaSettings,
+    codec: Codec,
+    found: Mapping[int, Recovered],
+    journals: Mapping[int, Journal],
+    ending: threading.Event,
 ) -> None:
     name = topic_names(settings).of(JOURNAL)
     producer = Producer(producer_config(settings, linger_ms=0))
-    journals = {}
-    for partition, one in found.items():
-        own = next((row for row in one.rows if not row.asset), None)
-        if own is not None and own.format == FORMAT:
-            epoch = read_partition(own).epoch  # of the state: who wrote it may have been replaying older entries
-            journals[partition] = Journal(epoch=epoch, next_sequence=own.next_sequence, next_offset=own.next_offset)
-        else:
-            journals[partition] = Journal()
     starts = {(name, partition): one.places.get(JOURNAL.name, 0) for partition, one in found.items()}
     with LogReader(settings, starts, ending=ending) as reader:
         for record in reader.to_end():

@@ -1,6 +1,5 @@
 """A file of history, imported and folded by workers, beside what `detect` makes of it."""
 
-import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from processors.detect import detect
 from processors.detector import Delivered
 from processors.history import read_history
-from processors.host.recovery import recover
 from processors.import_history import _Writer, import_history
 from processors.settings import DetectorSettings
 from runtime.settings import KafkaSettings
@@ -26,7 +24,7 @@ from tests.processors.topics import CODEC, DetectorTopics, Worker
 from tests.stack.waiting import eventually
 
 PARTITIONS: Final = 3
-CASCADES: Final = 3
+CASCADES: Final = 2
 APART_MS: Final = 200_000
 SETTINGS: Final = DetectorSettings()
 
@@ -135,7 +133,7 @@ def test_a_worker_that_took_over_too_early_is_found_out(
 ) -> None:
     monkeypatch.setattr("processors.import_history._check_empty", lambda kafka: None)
     for partition in topics.partitions:
-        recover(topics.kafka, CODEC, [partition], ending=threading.Event())  # as a worker does
+        topics.take_over(partition)  # as a worker does
     with pytest.raises(BrokerUnavailable, match=r"something else writes to .*journal/\d"):
         import_history(history()[:10], topics.kafka, SETTINGS)
     assert not any(topics.count(topic) for topic in (LIQUIDATIONS, OPEN_INTEREST))

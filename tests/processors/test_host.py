@@ -8,23 +8,18 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
 
 from processors.detector import Detector
 from processors.host.context import Sieve
 from processors.host.host import Host
 from processors.host.log import LogReader, LogRecord
-from processors.host.places import EPOCH_HEADER, PLACES_HEADER
-from processors.host.recovery import recover
 from processors.host.settings import HostSettings
 from processors.settings import DetectorSettings
-from runtime.kafka import producer_config
-from schemas.errors import BrokerUnavailable, SettingsError
-from schemas.records import DetectorSnapshot, FeedHealth, JournalContext, JournalEntry, Liquidation, Record
-from schemas.topics import FEED_HEALTH, FUNDING, JOURNAL, LATE, LIQUIDATIONS, OPEN_INTEREST, SNAPSHOTS, Topic
+from schemas.records import DetectorSnapshot, FeedHealth, JournalContext, JournalEntry, Liquidation
+from schemas.topics import FEED_HEALTH, FUNDING, JOURNAL, LATE, LIQUIDATIONS, OPEN_INTEREST, SNAPSHOTS
 from schemas.words import Exchange, FeedState, JournalKind, Side
 from tests.processors.logs import funding, open_interest
-from tests.processors.topics import CODEC, FLUSH_S_MAX, DetectorTopics, liquidation
+from tests.processors.topics import CODEC, DetectorTopics, liquidation
 
 OLD_MS = 1_700_000_000_000  # each is late for every window, so each gives one output at once
 DEADLINE_S = 30.0
@@ -69,15 +64,6 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 def end(topics: DetectorTopics, partition: int) -> int:
     with LogReader(topics.kafka, {}, ending=threading.Event()) as reader:
         return reader.bounds(topics.names.of(LIQUIDATIONS), partition)[1]
-
-
-def write(
-    topics: DetectorTopics, topic: Topic, partition: int, record: Record, *, key: str = "", **headers: str
-) -> None:
-    producer = Producer(producer_config(topics.kafka))
-    sent: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in headers.items()]
-    producer.produce(topics.names.of(topic), CODEC.encode(topic, record), key, partition, headers=sent)
-    assert producer.flush(FLUSH_S_MAX) == 0
 
 
 def late_ids(topics: DetectorTopics, partition: int = 0) -> list[str]:
@@ -152,7 +138,7 @@ async def test_an_owner_that_was_replaced_publishes_nothing_and_takes_over_anew(
         topics.append((liquidation(number, event_time_ms=now_ms) for number in range(40)), partition=0)
         opened = len(topics.read(JOURNAL, 0))
         other = JournalEntry(partition=0, epoch=7, sequence=90, after_offset=-1, kind=JournalKind.TICK)
-        write(topics, JOURNAL, 0, other)
+        topics.write(JOURNAL, 0, other)
         host.deliver(0, topics.read(LIQUIDATIONS, 0))
         await until(lambda: "journal" in host.troubles()["partition 0"], "it sees the other's entry")
         await until(lambda: host.troubles()["partition 0"] == "ok", "it has taken over anew")
@@ -165,12 +151,12 @@ async def test_feed_health_goes_through_every_journal(topics: DetectorTopics) ->
     health = FeedHealth(
         exchange=Exchange.BYBIT, channel="liquidation", state=FeedState.LIVE, since_ms=1, event_time_ms=1
     )
-    write(topics, FEED_HEALTH, 0, health, key="bybit/liquidation")
+    topics.write(FEED_HEALTH, 0, health, key="bybit/liquidation")
     async with running(topics):
         for partition in topics.partitions:
             await until(lambda partition=partition: bool(contexts(topics, partition)), "the health is journaled")  # type: ignore[misc]
         down = msgspec.structs.replace(health, state=FeedState.DOWN)
-        write(topics, FEED_HEALTH, 0, down, key="bybit/liquidation")
+        topics.write(FEED_HEALTH, 0, down, key="bybit/liquidation")
         await until(lambda: contexts(topics, 1)[-1] == down, "and so is its change")
 
 
@@ -178,14 +164,14 @@ async def test_open_interest_and_funding_go_through_the_journal_of_their_partiti
     #  partition 1   before the start   then, within the same 10 s or not
     #  interest      2                  more
     interest = open_interest(asset="ETH", coins=2.0)
-    write(topics, OPEN_INTEREST, 1, open_interest(asset="ETH", coins=1.0), key="ETH")
-    write(topics, OPEN_INTEREST, 1, interest, key="ETH")
-    write(topics, FUNDING, 1, funding(0, 0.0001, asset="ETH"), key="ETH")
+    topics.write(OPEN_INTEREST, 1, open_interest(asset="ETH", coins=1.0), key="ETH")
+    topics.write(OPEN_INTEREST, 1, interest, key="ETH")
+    topics.write(FUNDING, 1, funding(0, 0.0001, asset="ETH"), key="ETH")
     async with running(topics):
         await until(lambda: len(entries(topics, 1)) == 2, "the latest of each source is journaled")
         told = {entry.topic: entry.value for entry in entries(topics, 1)}
         assert told[OPEN_INTEREST.name] == CODEC.encode(OPEN_INTEREST, interest)
-        write(topics, FUNDING, 1, funding(0, 0.0002, asset="ETH", exchange=Exchange.OKX), key="ETH")
+        topics.write(FUNDING, 1, funding(0, 0.0002, asset="ETH", exchange=Exchange.OKX), key="ETH")
         await until(lambda: len(entries(topics, 1)) > 2, "and what comes")
     assert entries(topics, 0) == []
     detector = Detector(DetectorSettings(), partition=1)
@@ -214,38 +200,3 @@ def entries(topics: DetectorTopics, partition: int) -> list[JournalContext]:
 def contexts(topics: DetectorTopics, partition: int) -> list[FeedHealth]:
     entries = [CODEC.decode(JournalEntry, record.value or b"") for record in topics.read(JOURNAL, partition)]
     return [CODEC.decode(FeedHealth, entry.context.value) for entry in entries if entry.context is not None]
-
-
-def own_row(next_offset: int) -> DetectorSnapshot:
-    return DetectorSnapshot(asset="", partition=0, format=1, next_offset=next_offset, next_sequence=0, state=b"")
-
-
-def places(position: int) -> dict[str, str]:
-    return {PLACES_HEADER: msgspec.json.encode({LIQUIDATIONS.name: position}).decode()}
-
-
-def test_rows_of_a_replaced_owner_are_passed_over(topics: DetectorTopics) -> None:
-    topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(9)), partition=0)
-    write(topics, SNAPSHOTS, 0, own_row(8), key="partition/0", **{EPOCH_HEADER: "3"}, **places(8))
-    write(topics, SNAPSHOTS, 0, own_row(4), key="partition/0", **{EPOCH_HEADER: "2"}, **places(4))
-    found = recover(topics.kafka, CODEC, [0], ending=threading.Event())[0]
-    assert (found.position, found.end, found.epoch, found.rows) == (8, 9, 4, [own_row(8)])
-
-
-def test_state_of_another_log_is_refused(topics: DetectorTopics) -> None:
-    write(topics, SNAPSHOTS, 0, own_row(8), key="partition/0", **{EPOCH_HEADER: "1"}, **places(8))
-    with pytest.raises(SettingsError, match=r"ends at 0, but the state .* has seen 8: the topic was made anew"):
-        recover(topics.kafka, CODEC, [0], ending=threading.Event())
-
-
-def test_each_takeover_has_a_higher_epoch(topics: DetectorTopics) -> None:
-    found = [recover(topics.kafka, CODEC, [0, 1], ending=threading.Event())[1] for _ in range(3)]
-    assert [one.epoch for one in found] == [1, 2, 3]
-    assert [entry.epoch for entry in found[-1].entries] == [1, 2, 3]
-
-
-def test_reading_is_cut_off_when_the_worker_ends(topics: DetectorTopics) -> None:
-    ending = threading.Event()
-    ending.set()
-    with pytest.raises(BrokerUnavailable, match="the worker ends"):
-        recover(topics.kafka, CODEC, [0], ending=ending)

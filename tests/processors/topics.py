@@ -18,12 +18,13 @@ from confluent_kafka import Producer
 from processors.detector import Delivered, Detector
 from processors.host.log import LogReader, LogRecord
 from processors.host.places import PUBLISHED
+from processors.host.recovery import Recovered, recover
 from processors.journal import replay
 from processors.settings import DetectorSettings
 from runtime.kafka import create_topics, producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
-from schemas.records import JournalEntry, Liquidation
+from schemas.records import JournalEntry, Liquidation, Record
 from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, WINDOWS, Topic
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
 from tests.stack.waiting import eventually
@@ -110,6 +111,22 @@ class DetectorTopics:
         for output in replay(detector.fold, detector.apply, runs, entries):
             given.setdefault(output.topic.name, []).append(CODEC.encode(output.topic, output.record))
         return given
+
+    def take_over(self, partition: int = 0, *, ending: threading.Event | None = None) -> Recovered:
+        """What a new owner of all partitions finds in one."""
+        return recover(
+            self.kafka,
+            CODEC,
+            self.partitions,
+            new_detector=lambda number: Detector(DetectorSettings(), partition=number),
+            ending=ending or threading.Event(),
+        )[partition]
+
+    def write(self, topic: Topic, partition: int, record: Record, *, key: str = "", **headers: str) -> None:
+        """Append one record of any topic."""
+        sent: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in headers.items()]
+        self._producer.produce(self.names.of(topic), CODEC.encode(topic, record), key, partition, headers=sent)
+        assert self._producer.flush(FLUSH_S_MAX) == 0
 
     def assert_published_as_replayed(self) -> int:
         """Every output stands once in its topic, in order, byte for byte as a replay gives it; returns how many."""
