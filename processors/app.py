@@ -5,6 +5,7 @@
 import asyncio
 import os
 import signal
+import threading
 from typing import Any, Final
 
 import faust
@@ -15,6 +16,7 @@ from processors.detector import Detector
 from processors.host.consumer import Consumer, Transport
 from processors.host.host import Host
 from processors.host.instance import InstanceName
+from processors.host.settings_topic import publish_own
 from processors.market.fold import MarketFold
 from processors.market.stage import MarketStage
 from processors.settings import ProcessorSettings
@@ -90,6 +92,7 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         """Compile, and start the host and the operations server, before the consumer joins its group."""
         await super().on_start()
         await asyncio.to_thread(warm_up, self._settings.detector)
+        await asyncio.to_thread(publish_own, self._settings.kafka, self._settings.detector, ending=threading.Event())
         decode = Codec(self._settings.kafka.schema_registry_url).decode
         self.host = Host(
             self._settings.kafka,

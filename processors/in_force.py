@@ -5,6 +5,7 @@ overrides of all assets, and replaces everything; under an asset stand its overr
 its own tree at the start where it differs from the newest one of a worker: what a command has changed since then
 outlives restarts, and a changed file takes over."""
 
+from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -78,3 +79,25 @@ def _after(now: DetectorSettings, tree: dict[str, Any]) -> DetectorSettings:
                 " stop every worker, change the file and remove the snapshots"
             )
     return settings
+
+
+class History(NamedTuple):
+    """What the records of settings.assets come to."""
+
+    settings: DetectorSettings  # in force
+    of_worker: DetectorSettings | None  # the newest tree that a worker has published
+    refused: list[str]  # why records changed nothing
+
+
+def after_all(first: DetectorSettings, records: Iterable[tuple[str, bytes]]) -> History:
+    """What (key, value) of all records come to, in the order of the topic, where `first` holds before them."""
+    settings, of_worker, refused = first, None, []
+    for key, value in records:
+        try:
+            settings = changed(settings, key, value).settings
+        except SettingsError as exc:
+            refused.append(str(exc))
+            continue
+        if key == ALL and read(value).origin == "worker":
+            of_worker = settings
+    return History(settings, of_worker, refused)

@@ -1,6 +1,7 @@
 """The whole settings tree: every stage's section in one, where an unknown key is an error."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from processors.settings import ProcessorSettings
 from producers.settings import ProducerSettings
 from sinks.settings import SinkSettings
 
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
 
 class Settings(ProducerSettings, ProcessorSettings, SinkSettings):
     """All sections."""
@@ -21,11 +24,17 @@ class Settings(ProducerSettings, ProcessorSettings, SinkSettings):
 
 def lines(settings: Settings) -> Iterator[str]:
     """The tree as lines of TOML that can be read again: what is secret or not set stands as a comment."""
-    yield from _lines("", settings.model_dump())
+    yield from tree_lines(settings.model_dump())
+
+
+def tree_lines(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Any tree of settings in the same way."""
+    yield from _lines("", tree)
 
 
 def _lines(prefix: str, tree: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in tree.items():
+    for name, value in tree.items():
+        key = name if BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
         if isinstance(value, dict) and value:
             yield from _lines(f"{prefix}{key}.", value)
         elif isinstance(value, SecretStr):

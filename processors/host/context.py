@@ -1,8 +1,8 @@
 """The reader of context: records of other topics that owned partitions let in through their journals.
 
-It has no group: every worker reads all of it, and an agent that waited for it would block every partition. Health goes
-into every partition; open interest and funding into the one of the same number, at most once a source and 10 s: that is
-the step of the fold, and 300 assets of 13 contracts then write 780 entries of 200 bytes/s, 13 GB a day."""
+It has no group: every worker reads all of it, and an agent that waited for it would block every partition. Health and
+settings go into every partition; open interest and funding into the one of the same number, at most once a source and
+10 s: that is the step of the fold; 300 assets of 13 contracts then write 780 entries of 200 bytes/s, 13 GB a day."""
 
 import asyncio
 import threading
@@ -14,18 +14,19 @@ import structlog
 
 from processors.host import metrics
 from processors.host.log import LogReader, LogRecord
+from processors.in_force import read
 from runtime.kafka import topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
-from schemas.errors import BrokerUnavailable, SchemaError
+from schemas.errors import BrokerUnavailable, SchemaError, SettingsError
 from schemas.records import Funding, JournalContext, OpenInterest
-from schemas.topics import FEED_HEALTH, FUNDING, OPEN_INTEREST, Topic
+from schemas.topics import FEED_HEALTH, FUNDING, OPEN_INTEREST, SETTINGS, Topic
 
 BACK_MAX: Final = 1_000  # records a partition before the end with which a worker begins: 10 repeats of 100 channels
 STEP_MS: Final = 10_000  # of a source, one record in as much time is let in
 SOURCES_MAX: Final = 20_000  # 300 assets with 13 contracts, three records each, and the channels
 RETRY_S: Final = 1.0
-TOPICS: Final[tuple[Topic, ...]] = (FEED_HEALTH, OPEN_INTEREST, FUNDING)
+TOPICS: Final[tuple[Topic, ...]] = (FEED_HEALTH, OPEN_INTEREST, FUNDING, SETTINGS)
 log = structlog.get_logger(__name__)
 LetIn = Callable[[str, JournalContext], None]
 Place = tuple[str, int]
@@ -43,6 +44,8 @@ class Sieve:
         topic = record.topic.removeprefix(self._prefix)
         if topic == FEED_HEALTH.name:
             return f"{topic}/{(record.key or b'').decode(errors='replace')}"
+        if topic == SETTINGS.name:
+            return self._of_settings(record)
         try:
             if topic == OPEN_INTEREST.name:
                 interest = self._codec.decode(OpenInterest, record.value or b"")
@@ -54,8 +57,8 @@ class Sieve:
             return None
 
     def passes(self, source: str, record: LogRecord) -> bool:
-        """Whether it is let in: health always, of others the first of a step."""
-        if source.startswith(FEED_HEALTH.name):
+        """Whether it is let in: health and settings always, of others the first of a step."""
+        if source.startswith((FEED_HEALTH.name, SETTINGS.name)):
             return True
         step = record.timestamp // STEP_MS
         if self._steps.get(source) == step:
@@ -65,6 +68,16 @@ class Sieve:
         if len(self._steps) > SOURCES_MAX:
             del self._steps[next(iter(self._steps))]
         return True
+
+    def _of_settings(self, record: LogRecord) -> str | None:
+        key = (record.key or b"").decode(errors="replace")
+        try:
+            read(record.value or b"")
+        except SettingsError as exc:
+            metrics.CONTEXT_REFUSED.inc()
+            log.warning("a record of settings is passed over", key=key, offset=record.offset, reason=str(exc))
+            return None
+        return f"{SETTINGS.name}/{key}"
 
 
 async def read_context(kafka: KafkaSettings, codec: Codec, let_in: LetIn, *, ending: threading.Event) -> None:
@@ -113,7 +126,8 @@ def _open(
             for partition in range(topic.partitions(kafka.partitions)):
                 place = names.of(topic), partition
                 low, ends[place] = reader.bounds(*place)
-                places.setdefault(place, max(low, ends[place] - BACK_MAX))
+                back = ends[place] if topic is SETTINGS else BACK_MAX  # settings count however old they are
+                places.setdefault(place, max(low, ends[place] - back))
     return LogReader(kafka, places, ending=ending, idle_s_max=None), ends
 
 

@@ -59,7 +59,8 @@ class MarketStage:
     def stop(self) -> None:
         """Publish what was folded, commit, leave the group."""
         self._ending.set()
-        self._thread.join(STOP_S_MAX)
+        if self._thread.is_alive():
+            self._thread.join(STOP_S_MAX)
 
     def _run(self) -> None:
         while not self._ending.is_set():
