@@ -2,7 +2,7 @@
 
 Source of the format: postgresql.org/docs/current/sql-copy.html, "Text Format"."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ import msgspec
 from psycopg2 import sql
 
 from schemas.errors import RecordRefused
-from schemas.records import CascadeAlert, Liquidation, WindowAggregate
+from schemas.records import CascadeAlert, FeedHealth, Funding, Liquidation, OpenInterest, Record, WindowAggregate
 from schemas.topics import LATE
 from sinks.connector import SinkRecord
 
@@ -106,7 +106,25 @@ def _window(record: SinkRecord) -> str:
 def _alert(record: SinkRecord) -> str:
     row = record.record
     assert isinstance(row, CascadeAlert)
-    return "\t".join(_cell(getattr(row, FIELDS.get(name, name))) for name, _ in ALERTS.columns) + "\n"
+    return _line(row, ALERTS, {})
+
+
+def _open_interest(record: SinkRecord) -> str:
+    return _line(record.record, OPEN_INTEREST, {"append_time": record.append_time_ms})
+
+
+def _funding(record: SinkRecord) -> str:
+    return _line(record.record, FUNDING, {"append_time": record.append_time_ms})
+
+
+def _feed_health(record: SinkRecord) -> str:
+    return _line(record.record, FEED_HEALTH, {"append_time": record.append_time_ms})
+
+
+def _line(row: Record, table: Table, others: Mapping[str, int]) -> str:
+    """The fields that the columns name, and `others` that the record does not hold."""
+    cells = (others[name] if name in others else getattr(row, FIELDS.get(name, name)) for name, _ in table.columns)
+    return "\t".join(map(_cell, cells)) + "\n"
 
 
 def _cell(value: object) -> str:
@@ -129,7 +147,13 @@ def _json(value: object) -> str:
     return _text(msgspec.json.encode(value).decode())
 
 
-FIELDS: Final = {"event_time": "event_time_ms", "append_time": "append_time_ms"}  # where a column has no field's name
+FIELDS: Final = {  # where a column does not have its field's name
+    "event_time": "event_time_ms",
+    "append_time": "append_time_ms",
+    "received_time": "received_time_us",
+    "next_funding_time": "next_funding_time_ms",
+    "since_time": "since_ms",
+}
 
 LIQUIDATIONS: Final = Table(
     name="liquidations",
@@ -223,4 +247,66 @@ ALERTS: Final = Table(
     ),
     line=_alert,
 )
-TABLES: Final = {Liquidation: LIQUIDATIONS, WindowAggregate: WINDOWS, CascadeAlert: ALERTS}
+OPEN_INTEREST: Final = Table(
+    name="open_interest",
+    key="event_id",
+    columns=(
+        ("event_time", "time_ms"),
+        ("event_id", "text"),
+        ("exchange", "text"),
+        ("asset", "text"),
+        ("instrument", "text"),
+        ("market", "text"),
+        ("open_interest", "double precision"),
+        ("open_interest_usd", "double precision"),
+        ("received_time", "time_us"),
+        ("append_time", "time_ms"),
+    ),
+    line=_open_interest,
+)
+FUNDING: Final = Table(
+    name="funding",
+    key="event_id",
+    columns=(
+        ("event_time", "time_ms"),
+        ("event_id", "text"),
+        ("exchange", "text"),
+        ("asset", "text"),
+        ("instrument", "text"),
+        ("market", "text"),
+        ("rate", "double precision"),
+        ("interval_hours", "double precision"),
+        ("rate_8h", "double precision"),
+        ("next_funding_time", "time_ms"),
+        ("settled", "boolean"),
+        ("received_time", "time_us"),
+        ("append_time", "time_ms"),
+    ),
+    line=_funding,
+)
+FEED_HEALTH: Final = Table(
+    name="feed_health",
+    key="event_time",
+    columns=(
+        ("event_time", "time_ms"),
+        ("exchange", "text"),
+        ("channel", "text"),
+        ("state", "text"),
+        ("since_time", "time_ms"),
+        ("expected_gap_ms", "bigint"),
+        ("lag_p50_ms", "double precision"),
+        ("lag_p99_ms", "double precision"),
+        ("clock_offset_ms", "double precision"),
+        ("detail", "text"),
+        ("append_time", "time_ms"),
+    ),
+    line=_feed_health,
+)
+TABLES: Final[dict[type[Record], Table]] = {
+    Liquidation: LIQUIDATIONS,
+    OpenInterest: OPEN_INTEREST,
+    Funding: FUNDING,
+    FeedHealth: FEED_HEALTH,
+    WindowAggregate: WINDOWS,
+    CascadeAlert: ALERTS,
+}

@@ -1,4 +1,4 @@
-"""PostgreSQL and TimescaleDB: liquidations, windows and alerts as rows, exactly once.
+"""PostgreSQL and TimescaleDB: liquidations, open interest, funding, health, windows and alerts as rows, exactly once.
 
 Rows and offsets go in one transaction and rows have natural keys: COPY into a temporary table, INSERT of the new."""
 
@@ -14,12 +14,19 @@ from psycopg2.extensions import cursor as Cursor
 
 from schemas.errors import RecordRefused, StoreUnavailable
 from schemas.records import Liquidation
-from schemas.topics import ALERTS, LATE, LIQUIDATIONS, WINDOWS, Topic
+from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LATE, LIQUIDATIONS, OPEN_INTEREST, WINDOWS, Topic
 from sinks import migrations, postgres, tables
 from sinks.connector import Batch, Connector, Position
 from sinks.settings import SinkSettings
 
-RETENTION_DAYS: Final = {"liquidations": 365, "windows": 30, "alerts": 365}
+RETENTION_DAYS: Final = {
+    "liquidations": 365,
+    "open_interest": 90,
+    "funding": 365,
+    "feed_health": 30,
+    "windows": 30,
+    "alerts": 365,
+}
 INSERT_OFFSETS: Final = """
 INSERT INTO sink_offsets (sink, topic, partition, next_offset)
 SELECT %s, topic, partition, next_offset
@@ -45,7 +52,9 @@ class TimescaleSink(Connector):
     """Tables of sinks/sql. On a server without TimescaleDB the same tables, said loudly."""
 
     kind: ClassVar[str] = "timescale"
-    topics: ClassVar[tuple[Topic, ...]] = (LIQUIDATIONS, LATE, WINDOWS, ALERTS)
+    topics: ClassVar[tuple[Topic, ...]] = (
+        LIQUIDATIONS, LATE, OPEN_INTEREST, FUNDING, FEED_HEALTH, WINDOWS, ALERTS,
+    )  # fmt: skip
     sections: ClassVar[tuple[str, ...]] = ("database",)
     flush_ms: ClassVar[int] = 1_000
 

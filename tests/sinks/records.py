@@ -12,13 +12,16 @@ from schemas.records import (
     Contributions,
     ExchangeCoverage,
     ExchangeFigures,
+    FeedHealth,
+    Funding,
     Liquidation,
+    OpenInterest,
     Record,
     WindowAggregate,
     WindowExchange,
     WindowFigures,
 )
-from schemas.topics import ALERTS, LIQUIDATIONS, STATE, WINDOWS, Topic
+from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, STATE, WINDOWS, Topic
 from schemas.words import (
     AlertKind,
     Completeness,
@@ -37,6 +40,9 @@ from sinks.redis import wall_clock_ms
 CODEC = Codec()
 TOPIC_OF: dict[type[Record], Topic] = {
     Liquidation: LIQUIDATIONS,
+    OpenInterest: OPEN_INTEREST,
+    Funding: FUNDING,
+    FeedHealth: FEED_HEALTH,
     WindowAggregate: WINDOWS,
     AssetState: STATE,
     CascadeAlert: ALERTS,
@@ -62,6 +68,56 @@ def liquidation(number: int = 0, **changes: Any) -> Liquidation:
         received_time_us=(event_time_ms + 100) * 1_000,
     )
     return msgspec.structs.replace(event, **changes)
+
+
+def open_interest(number: int = 0) -> OpenInterest:
+    """1,000 coins of one contract."""
+    event_time_ms = 1_760_000_000_000 + number * 10_000
+    return OpenInterest(
+        event_id=f"okx:BTC-USDT-SWAP:{event_time_ms}",
+        exchange=Exchange.OKX,
+        asset="BTC",
+        instrument="BTC-USDT-SWAP",
+        market=Market.USDT,
+        open_interest=1_000.5,
+        open_interest_usd=None,
+        event_time_ms=event_time_ms,
+        received_time_us=(event_time_ms + 50) * 1_000,
+    )
+
+
+def funding(number: int = 0) -> Funding:
+    """A predicted rate that is paid every four hours."""
+    event_time_ms = 1_760_000_000_000 + number * 10_000
+    return Funding(
+        event_id=f"okx:BTC-USDT-SWAP:{event_time_ms}:predicted",
+        exchange=Exchange.OKX,
+        asset="BTC",
+        instrument="BTC-USDT-SWAP",
+        market=Market.USDT,
+        rate=0.0001,
+        interval_hours=4.0,
+        rate_8h=0.0002,
+        next_funding_time_ms=event_time_ms + 3_600_000,
+        settled=False,
+        event_time_ms=event_time_ms,
+        received_time_us=(event_time_ms + 50) * 1_000,
+    )
+
+
+def health(number: int = 0) -> FeedHealth:
+    """A channel that has been live for a minute."""
+    event_time_ms = 1_760_000_000_000 + number * 60_000
+    return FeedHealth(
+        exchange=Exchange.OKX,
+        channel="liquidation",
+        state=FeedState.LIVE,
+        since_ms=event_time_ms - 60_000,
+        expected_gap_ms=30_000,
+        lag_p50_ms=12.5,
+        detail="first data\tafter 2 s",
+        event_time_ms=event_time_ms,
+    )
 
 
 def window(number: int = 0, *, asset: str = "BTC") -> WindowAggregate:

@@ -91,7 +91,7 @@ class PostgresStore(Store):
 
     def settings(self, kafka: KafkaSettings, sinks: SinksSection) -> SinkSettings:
         url = self._postgres.url.rpartition("/")[0] + "/sinks"
-        return SinkSettings(kafka=kafka, sinks=sinks, database=DatabaseSettings(url=SecretStr(url)))
+        return SinkSettings(kafka=kafka, sinks=sinks, database=DatabaseSettings(url=SecretStr(url), retention=False))
 
     def landed(self, settings: SinkSettings) -> Counter[str]:
         return Counter(counts.event_ids(settings))
