@@ -73,6 +73,10 @@ class FaultLog:
         self.all.append(fault)
         self._under.setdefault(fault.exchange, []).append(fault)
 
+    def end(self) -> None:
+        """Every fault is over."""
+        self._under.clear()
+
     def active(self, exchange: str, now_ms: int) -> frozenset[str]:
         """Kinds of fault of that exchange at that moment."""
         under = self._under.get(exchange)
