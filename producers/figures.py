@@ -4,12 +4,14 @@ Mark prices are USD per coin: a price per 1000PEPE is divided by the contract's 
 
 from collections.abc import Callable, Sequence
 from decimal import Context, Decimal, InvalidOperation
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from producers.amounts import refusal
 from producers.exchange import MarketEvent, Row, decode_rows
 from producers.instruments import Instrument
-from schemas.errors import UnknownInstrument
+from schemas.errors import FrameRefused, UnknownInstrument
 from schemas.records import Funding, Liquidation, OpenInterest
 from schemas.words import Side
 
@@ -25,6 +27,7 @@ MS_PER_MINUTE: Final = 60_000
 # A price nearer to mark tells nothing of the side: marks are some seconds old and differ from the last trade.
 EVIDENCE_MIN: Final = 0.001
 _EXACT: Final = Context(prec=80)
+Read = TypeVar("Read")
 
 
 def number(text: str, exchange: str, field: str) -> Decimal:
@@ -126,6 +129,14 @@ def funding(
         event_time_ms=time_ms,
         received_time_us=received_time_us,
     )
+
+
+def read_row(decoder: "msgspec.json.Decoder[Read]", raw: msgspec.Raw, exchange: str) -> Read:
+    """A row of a list as the decoder's struct. Raises FrameRefused."""
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise FrameRefused(f"decoding {exchange}: a row of market data cannot be read: {exc}") from exc
 
 
 def market_rows(rows: Sequence[Row], decode_row: Callable[[Row], list[MarketEvent]]) -> list[MarketEvent]:

@@ -19,7 +19,17 @@ import msgspec
 
 from producers.amounts import refusal, time_ms
 from producers.exchange import MarketEvent, Params
-from producers.figures import amount, funding, mark_price, market_rows, nearest_minute, number, open_interest, per_coin
+from producers.figures import (
+    amount,
+    funding,
+    mark_price,
+    market_rows,
+    nearest_minute,
+    number,
+    open_interest,
+    per_coin,
+    read_row,
+)
 from producers.instruments import Instrument, Instruments
 from producers.marks import Marks
 from producers.settlements import intervals_hours
@@ -78,19 +88,12 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
     hours = _intervals_hours(rows) if _SETTLED in body else {}
 
     def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
-        row = _row(raw)
+        row = read_row(_ROWS, raw, NAME)
         if row.fundingTime:
             return [_settled(row, hours, received_time_us, instruments, marks)]
         return _row_events(row, received_time_us, instruments, marks)
 
     return market_rows(rows, row_events)
-
-
-def _row(raw: msgspec.Raw) -> _Row:
-    try:
-        return _ROWS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise FrameRefused(f"decoding {NAME}: a row of market data cannot be read: {exc}") from exc
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
@@ -181,7 +184,7 @@ def _intervals_hours(rows: Sequence[msgspec.Raw]) -> dict[tuple[str, int], float
     times: dict[str, list[int]] = {}
     for raw in rows:
         try:
-            row = _row(raw)
+            row = read_row(_ROWS, raw, NAME)
         except FrameRefused:
             continue  # refused where its event would be made, beside the events of the others
         times.setdefault(row.symbol, []).append(nearest_minute(row.fundingTime))

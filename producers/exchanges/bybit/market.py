@@ -26,6 +26,7 @@ from producers.figures import (
     number,
     open_interest,
     per_coin,
+    read_row,
 )
 from producers.instruments import Instrument, Instruments
 from producers.marks import Marks
@@ -100,7 +101,7 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
     hours = _intervals_hours(rows) if _SETTLED in body else {}
 
     def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
-        row = _row(raw)
+        row = read_row(_ROWS, raw, NAME)
         if bytes(row.S):
             return []
         instrument = instruments[row.symbol or whole]
@@ -109,13 +110,6 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
         return _ticker(row, instrument, at_ms, received_time_us, marks)
 
     return market_rows(rows, row_events)
-
-
-def _row(raw: msgspec.Raw) -> _Row:
-    try:
-        return _ROWS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise FrameRefused(f"decoding {NAME}: a row of market data cannot be read: {exc}") from exc
 
 
 def _rows(message: _Body, body: bytes) -> list[msgspec.Raw]:
@@ -174,7 +168,7 @@ def _one_sided(single: str, both: str, field: str) -> Decimal | None:
 
 def _intervals_hours(rows: list[msgspec.Raw]) -> dict[int, float | None]:
     """Hours between the settlements of one answer, which is of one contract, by their times."""
-    times = [_stated_ms(_row(row).fundingRateTimestamp) for row in rows]
+    times = [_stated_ms(read_row(_ROWS, row, NAME).fundingRateTimestamp) for row in rows]
     return dict(zip(times, intervals_hours(times), strict=True))
 
 

@@ -26,6 +26,7 @@ from producers.figures import (
     nearest_minute,
     number,
     open_interest,
+    read_row,
 )
 from producers.instruments import Instrument, Instruments
 from producers.marks import Marks
@@ -83,7 +84,7 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
     hours = _intervals_hours(rows) if _SETTLED in body else {}
 
     def row_events(raw: msgspec.Raw) -> list[MarketEvent]:
-        row = _row(raw)
+        row = read_row(_ROWS, raw, NAME)
         if row.instType == OPTION:
             return []
         instrument = described(row.instId, instruments)
@@ -101,13 +102,6 @@ def decode(body: bytes, *, received_time_us: int, instruments: Instruments, mark
         return events
 
     return market_rows(rows, row_events)
-
-
-def _row(raw: msgspec.Raw) -> _Row:
-    try:
-        return _ROWS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise FrameRefused(f"decoding {NAME}: a row of market data cannot be read: {exc}") from exc
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
@@ -175,7 +169,7 @@ def _predicted(row: _Row, instrument: Instrument, at_ms: int, received_time_us: 
 
 def _intervals_hours(rows: list[msgspec.Raw]) -> dict[int, float | None]:
     """Hours between the settlements of one answer, which is of one contract, by their times."""
-    times = [stated_ms(_row(row).fundingTime, "fundingTime") for row in rows]
+    times = [stated_ms(read_row(_ROWS, row, NAME).fundingTime, "fundingTime") for row in rows]
     return dict(zip(times, intervals_hours(times), strict=True))
 
 
