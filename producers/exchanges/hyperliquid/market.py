@@ -5,8 +5,9 @@ Sources, as of 2026-11-23 (hyperliquid.gitbook.io; live bodies of 2026):
   `openInterest` in coins of the name (kPEPE: thousands), one-sided; `funding` the rate of the current hour, settled at
   the full hour; no times. `midPx`, `premium` and `impactPxs` may be null; delisted ones remain in the lists.
 - `allDexsAssetCtxs` names no coins, so it is not decoded.
-- POST /info {"type":"fundingHistory","coin","startTime"}: settled, some ms late; hourly now, every 8 h in 2023: by the
-  times of its rows. `null` for an unknown coin."""
+- POST /info {"type":"fundingHistory","coin","startTime"}: settled, some ms late; every 8 h until 2023-06-08, hourly since
+  (hyperliquid-python-sdk, tests/cassettes/info_test/test_get_funding_history: there the rates fall to an eighth).
+  `null` for an unknown coin."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,13 +20,15 @@ from producers.exchanges.hyperliquid.instruments import is_spot
 from producers.figures import amount, funding, mark_price, market_rows, nearest_minute, number, open_interest, per_coin
 from producers.instruments import Instruments
 from producers.marks import Marks
-from producers.settlements import intervals_hours, next_hour_ms
+from producers.settlements import next_hour_ms
 from schemas.errors import FrameRefused
 from schemas.words import Exchange
 
 NAME: Final = Exchange.HYPERLIQUID.value
 CONTEXT: Final = "activeAssetCtx"
 INTERVAL_HOURS: Final = 1.0
+INTERVAL_HOURS_OF_OLD: Final = 8.0
+LAST_OF_OLD_MS: Final = 1_686_182_400_000  # 2023-06-08, the last settlement of 8 h
 
 
 class _Context(msgspec.Struct, gc=False):
@@ -140,19 +143,14 @@ def _context(
 
 
 def _history(rows: Sequence[_Settled], received_time_us: int, instruments: Instruments) -> list[MarketEvent]:
-    """Of one coin: the call asks for one."""
-    if len({row.coin for row in rows}) > 1:
-        raise FrameRefused(f"decoding {NAME}: a history of funding is of one coin, this is of several")
-    times = [nearest_minute(time_ms(row.time, NAME, "time")) for row in rows]
-
-    def row_events(placed: tuple[_Settled, int, float | None]) -> list[MarketEvent]:
-        row, at_ms, hours = placed
+    def row_events(row: _Settled) -> list[MarketEvent]:
+        at_ms = nearest_minute(time_ms(row.time, NAME, "time"))
         return [
             funding(
                 instruments[row.coin], rate=number(row.fundingRate, NAME, "fundingRate"),
-                interval_hours=hours or INTERVAL_HOURS, next_funding_time_ms=None, settled=True, time_ms=at_ms,
-                received_time_us=received_time_us,
+                interval_hours=INTERVAL_HOURS if at_ms > LAST_OF_OLD_MS else INTERVAL_HOURS_OF_OLD,
+                next_funding_time_ms=None, settled=True, time_ms=at_ms, received_time_us=received_time_us,
             )
         ]  # fmt: skip
 
-    return market_rows(list(zip(rows, times, intervals_hours(times), strict=True)), row_events)
+    return market_rows(rows, row_events)
