@@ -5,7 +5,7 @@ Sources, as of 2026-11-23 (hyperliquid.gitbook.io; live bodies of 2026):
   `openInterest` in coins of the name (kPEPE: thousands), one-sided; `funding` the rate of the current hour, settled at
   the full hour; no times. `midPx`, `premium` and `impactPxs` may be null; delisted ones remain in the lists.
 - `allDexsAssetCtxs` names no coins, so it is not decoded.
-- POST /info {"type":"fundingHistory","coin","startTime"}: settled, some ms late; every 8 h until 2023-06-08, hourly since
+- POST /info {"type":"fundingHistory","coin","startTime"}: settled, a bit late; every 8 h until 2023-06-08, then hourly
   (hyperliquid-python-sdk, tests/cassettes/info_test/test_get_funding_history: there the rates fall to an eighth).
   `null` for an unknown coin."""
 
