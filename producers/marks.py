@@ -6,6 +6,7 @@ from typing import Final
 
 # A liquidation comes up to 3.3 s late and is held against the marks of the 2 s before it.
 KEPT_MS: Final = 10_000
+BACK_MS_MAX: Final = 60_000  # no answer is a minute late: then the newest time was wrong, or the clock was set right
 STEP_MS: Final = 1_000  # of those kept, but for the newest; some exchanges state ten a second
 
 _Mark = tuple[Decimal, int]
@@ -38,7 +39,7 @@ class Marks:
         return (min(prices), max(prices)) if prices else None
 
     def set(self, instrument: str, price: Decimal, time_ms: int) -> None:
-        """Take a mark price; an older one than what is known changes nothing.
+        """Take a mark price; a somewhat older one than what is known changes nothing.
 
         >>> marks = Marks()
         >>> marks.set("BTCUSDT", Decimal("60000"), 2_000)
@@ -48,7 +49,9 @@ class Marks:
         """
         marks = self._marks.setdefault(instrument, deque())
         if marks and time_ms < marks[-1][1]:
-            return
+            if marks[-1][1] - time_ms <= BACK_MS_MAX:
+                return
+            marks.clear()
         if len(marks) > 1 and time_ms - marks[-2][1] < STEP_MS:
             marks.pop()
         marks.append((price, time_ms))

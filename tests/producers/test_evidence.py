@@ -122,6 +122,16 @@ def test_an_exchange_that_states_many_marks_a_second_is_kept_in_bounds() -> None
     assert marks.between("X", last_ms - MARK_AGE_MS_MAX, last_ms - 1) is not None
 
 
+def test_one_mark_from_the_far_future_does_not_end_the_evidence() -> None:
+    marks = Marks()
+    for price, after_ms in ((100, 0), (101, 10**9), (102, 1_000)):
+        marks.set("X", Decimal(price), START_MS + after_ms)
+    assert marks.get("X") == 102
+    marks.set("X", Decimal(90), START_MS + 500)
+    assert marks.get("X") == 102
+    assert evidence(marks).agrees_with_marks(liquidation(Side.LONG, 99.0, START_MS + 1_500)) is True
+
+
 @pytest.mark.parametrize(
     ("side", "limit", "average", "agrees"),
     [
