@@ -21,6 +21,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from producers.exchange import LIQUIDATION
 from runtime.kafka import create_topics, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
@@ -183,13 +184,14 @@ def _settle(simulator: Simulator, ledger: Ledger, named: dict[Fault, int | None]
 
 
 def _named_after_ms(fault: Fault, health: list[FeedHealth], lateness: Lateness) -> int | None:
-    """How long after it began the first record of the exchange named it; None when none did in time."""
+    """How long after it began the first record of the exchange's liquidations named it; None when none did in time."""
     kind = KINDS[fault.kind]
     end_ms = fault.to_ms + int(kind.limit_s * 1000)
     end_ms += lateness.between(fault.from_ms, end_ms)
     for record in health:
+        concerned = record.exchange == fault.exchange and record.channel == LIQUIDATION
         in_time = fault.from_ms <= record.event_time_ms <= end_ms
-        if record.exchange == fault.exchange and in_time and kind.names(record):
+        if concerned and in_time and kind.names(record):
             return record.event_time_ms - fault.from_ms
     return None
 

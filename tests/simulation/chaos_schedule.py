@@ -13,7 +13,7 @@ RECOVERY_S: Final = 5.0  # between two faults of one exchange: backoff of at mos
 FIRST_S: Final = 8.0  # from the first liquidation on
 RECONNECTED_S_MAX: Final = 8.0  # a connection that is lost is named at once, its gap when it is back
 DRIFT_S_MAX: Final = 5.0  # a body a second is looked at
-SWAPPED_S: Final = 45.0  # longer than a cycle of the soak at four times its speed, so that there is a cascade in it
+SWAPPED_S: Final = 80.0  # two cycles of the soak at four times its speed, so that there is a whole cascade in it
 STALE_S: Final = 30.0  # of silence of the pulse, until a connection is stale
 NEW_SIDE_WORDS: Final = re.compile(
     r"SOLD|BOUGHT|LongPosition|ShortPosition|bought|sold|one-way|contracts|'long'|'short'|'ask'|'bid'"
@@ -77,7 +77,9 @@ KINDS: Final = {
     "clock-skew": Kind(36.0, DRIFT_S_MAX, _says("clock")),
 }
 SKEW_S: Final = 20.0
-ALONE_S_MAX: Final = {"clock-skew": 6.0}  # other faults come while it lasts: REST tells the time every 30 s
+# Other faults come while these last: REST tells the time every 30 s; where an exchange shows one order a side, contract
+# and second, the evidence of one cascade may be too little.
+ALONE_S_MAX: Final = {"clock-skew": 6.0, "swapped-sides": 45.0}
 
 
 def schedule(seed: int, exchanges: Iterable[str]) -> list[Planned]:
