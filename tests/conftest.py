@@ -87,6 +87,15 @@ def redis_url(embedded_stack: EmbeddedStack) -> str:
     return embedded_stack.redis.start()
 
 
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """The detector's compiled functions lie in their cache, also for workers: no deadline waits for the compiler."""
+    from processors.settings import DetectorSettings
+    from processors.warm_up import warm_up
+
+    warm_up(DetectorSettings())
+
+
 @pytest.fixture
 def topic_prefix() -> str:
     """A prefix for topic and group names that no other test has."""

@@ -4,6 +4,7 @@ A flow lives on the event loop and never waits itself. What it publishes goes th
 a journal entry stands in it as a barrier until the broker has the entry, so nothing shows that a replay could not know.
 Any delivery that fails ends the flow: the host starts the partition again from its last state in the topic."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from processors.host.recovery import Recovered
 from processors.journal import merged
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError, RecordRefused, SchemaError
+from schemas.headers import SENT_HEADER
 from schemas.records import JournalContext, JournalEntry, Liquidation
 from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TopicNames
 from schemas.words import JournalKind
@@ -241,7 +243,8 @@ class Flow:
 
         partition = self.partition if topic.by_asset else 0
         name = self._names.of(topic)
-        if not self._publisher.send(name, partition, outgoing.key, outgoing.value, report, outgoing.headers):
+        headers = (*outgoing.headers, (SENT_HEADER, b"%d" % (time.time_ns() // 1_000)))
+        if not self._publisher.send(name, partition, outgoing.key, outgoing.value, report, headers):
             return False
         self.unreported += 1
         metrics.OUTPUTS.labels(topic.name).inc()

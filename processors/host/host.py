@@ -23,6 +23,7 @@ from processors.host.log import LogReader
 from processors.host.publisher import Publisher
 from processors.host.recovery import Recovered, recover
 from processors.host.settings import HostSettings
+from processors.host.watchdog import HANGS_S, Verdict, Watchdog
 from runtime.kafka import topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
@@ -84,6 +85,8 @@ class Host:
         context = read_context(self._kafka, self._codec, self.let_in, ending=self._ending)
         timers = self._tick_all(), self._capture_all(), self._watch_all(), context
         self._services = [asyncio.create_task(timer) for timer in timers]
+        for service in self._services:
+            service.add_done_callback(self._service_ended)
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Take partitions over; returns at once."""
@@ -272,8 +275,8 @@ class Host:
                     self._fold(flow, records[start : start + RUN_MAX])
                     await asyncio.sleep(0)
                     await self.room()
-                if not records and reader.ended and not flow.closed:
-                    end = max(self._handed_in[partition], flow.position)
+                end = reader.end_seen(name, partition)  # a new leader may not know of all that was handed in yet
+                if not records and not flow.closed and end:
                     if flow.position < end:
                         metrics.GAPS.inc()
                         log.warning("nothing to read", partition=partition, first=flow.position, end=end)
@@ -311,8 +314,8 @@ class Host:
                 await asyncio.sleep(0)
 
     async def _watch_all(self) -> None:
-        """See partitions whose records lie ready and do not come, and read them."""
-        seen: dict[int, int] = {}
+        """See partitions whose records lie ready and do not come, and read them; start those again that hang."""
+        watchdog = Watchdog(waits_s=WATCH_S)
         with LogReader(self._kafka, {}, ending=self._ending) as reader:
             while True:
                 await asyncio.sleep(WATCH_S)
@@ -323,12 +326,24 @@ class Host:
                         log.warning("cannot see the end of the log", partition=partition, reason=str(exc))
                         break
                     metrics.LAG.labels(partition).set(max(0, end - flow.position))
-                    if flow.position < end and seen.get(partition) == flow.position and partition not in self._tasks:
-                        metrics.STALLED.inc()
-                        log.error("records do not come", partition=partition, position=flow.position, end=end)
-                        self._handed_in[partition] = max(self._handed_in[partition], end)
-                        self._start_catching_up(flow)
-                    seen[partition] = flow.position
+                    if self._flows.get(partition) is flow:
+                        seen = watchdog.see(partition, position=flow.position, end=end, now_s=time.monotonic())
+                        self._judge(flow, end, seen)
+
+    def _judge(self, flow: Flow, end: int, seen: Verdict) -> None:
+        partition, position = flow.partition, flow.position
+        if seen is Verdict.HANGS:
+            metrics.HANGS.inc()
+            task = self._tasks.get(partition)
+            flow.close()
+            self._on_failed(flow, f"no progress from offset {position} to {end} for {HANGS_S:.0f} s")
+            if task is not None:
+                task.cancel()
+        elif seen is Verdict.WAITS and partition not in self._tasks:
+            metrics.STALLED.inc()
+            log.error("records do not come", partition=partition, position=position, end=end)
+            self._handed_in[partition] = max(self._handed_in[partition], end)
+            self._start_catching_up(flow)
 
     def _pump(self) -> None:
         for flow in list(self._flows.values()):
@@ -340,7 +355,13 @@ class Host:
         if all(flow.held <= HELD_MAX for flow in self._flows.values()):
             self._room.set()
 
-    def _on_fatal(self, error: BrokerUnavailable) -> None:
+    def _service_ended(self, service: asyncio.Task[None]) -> None:
+        """Our own bug: a worker without its ticks, captures, watch or context must not look alive."""
+        if not service.cancelled() and service.exception() is not None:
+            log.error("a part of the worker ended", exc_info=service.exception())
+            self._on_fatal(LiqcascadeError(f"a part of the worker ended: {service.exception()!r}"))
+
+    def _on_fatal(self, error: LiqcascadeError) -> None:
         if not self.failed.done():
             self.failed.set_result(error)
 

@@ -64,7 +64,7 @@ class LogReader:
                 fetch_wait_max_ms=FETCH_WAIT_MS if idle_s_max is not None else FETCH_WAIT_TAIL_MS,
             )
         )
-        self._ended: set[tuple[str, int]] = set()
+        self._ended: dict[tuple[str, int], int] = {}  # where the end was seen
         self._starts = dict(starts)
         self._waited_s = 0.0  # without anything new; what the caller takes between two reads does not count
         self._consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
@@ -81,10 +81,10 @@ class LogReader:
             place = (message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:
-                self._ended.discard(place)
+                self._ended.pop(place, None)
                 records.append(_record(message))
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ended.add(place)
+                self._ended[place] = message.offset() or 0
             elif error.code() not in PASSING:
                 raise BrokerUnavailable(f"reading {place[0]}/{place[1]} at {self._servers}: {error.str()}")
         if self._idle_s_max is not None and self._waited_s > self._idle_s_max:
@@ -98,6 +98,10 @@ class LogReader:
     def ended(self) -> bool:
         """Whether every partition was read to its end."""
         return len(self._ended) == len(self._starts)
+
+    def end_seen(self, topic: str, partition: int) -> int:
+        """Offset at which the partition ended when it was read so far; 0 while it has not."""
+        return self._ended.get((topic, partition), 0)
 
     def to_end(self) -> Iterator[LogRecord]:
         """Every record up to the ends as they are when they are reached."""

@@ -17,6 +17,7 @@ REREAD: Final = Counter("liqcascade_detector_reread", "Stretches of the log that
 GAPS: Final = Counter("liqcascade_detector_gaps", "Stretches of the log in which there was nothing to read")
 FAILED: Final = Counter("liqcascade_detector_flow_failures", "Partitions that were started again from their snapshot")
 STALLED: Final = Counter("liqcascade_detector_stalls", "Times that records lay ready and did not come")
+HANGS: Final = Counter("liqcascade_detector_hangs", "Partitions that were started again after lag without progress")
 LAG: Final = Gauge("liqcascade_detector_lag", "Liquidations not folded yet", ["partition"])
 DUPLICATES: Final = Gauge(
     "liqcascade_detector_duplicates",

@@ -64,6 +64,8 @@ class Publisher:
         self._settings, self._on_room, self._on_fatal = settings, on_room, on_fatal
         self.clock = BrokerClock()
         self._reports: deque[tuple[OnReport, Report]] = deque()
+        self._sent = 0  # by the loop
+        self._answered = 0  # by whoever polls; the client's own length also counts its error events
         self._waked = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
@@ -94,6 +96,7 @@ class Publisher:
         """Hand a record to the producer; False when its queue is full: try again at the next `on_room`."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
+            self._answered += 1
             report = Report(error.str() if error else "", message.offset() or 0, message.timestamp()[1])
             self._reports.append((on_report, report))
 
@@ -101,6 +104,7 @@ class Publisher:
             self._producer.produce(
                 topic, value, key, partition, on_delivery=delivered, headers=list(headers) if headers else None
             )
+            self._sent += 1
         except BufferError:
             return False
         except KafkaException as exc:
@@ -109,11 +113,11 @@ class Publisher:
         return True
 
     def close(self) -> int:
-        """Send what is queued, end the thread; returns how many records were not confirmed."""
-        left = self._producer.flush(CLOSE_S_MAX)
+        """End the thread, send what is queued; returns how many records were not confirmed."""
         self._stopping.set()
         self._thread.join()
-        return left
+        self._producer.flush(CLOSE_S_MAX)
+        return self._sent - self._answered
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
@@ -131,7 +135,7 @@ class Publisher:
                 self.clock.observe(report.append_time_ms)
             on_report(report)
         metrics.CONFIRMED.inc(confirmed)
-        if len(self._producer) < QUEUE_MAX // 2:
+        if self._sent - self._answered < QUEUE_MAX // 2:
             self._on_room()
 
     def _on_error(self, error: KafkaError) -> None:

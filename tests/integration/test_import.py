@@ -60,7 +60,7 @@ def history() -> list[bytes]:
 
 
 @pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
     return DetectorTopics(kafka, topic_prefix, partitions=PARTITIONS)
 
 

@@ -23,7 +23,7 @@ JUNK_EVERY = 150
 
 
 @pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
     return DetectorTopics(kafka, topic_prefix, partitions=PARTITIONS)
 
 
@@ -135,7 +135,7 @@ def test_partitions_move_between_workers(topics: DetectorTopics, tmp_path: Path)
     assert topics.assert_published_as_replayed() > stream.sent // 20
 
 
-def test_a_broker_that_dies_is_waited_for(topic_prefix: str, tmp_path: Path) -> None:
+def test_a_broker_that_dies_is_waited_for(topic_prefix: str, compiled: None, tmp_path: Path) -> None:
     # stream   |====================================|
     # broker   |-------- kill -9      |---------------------
     with EmbeddedStack(tmp_path / "stack") as stack:

@@ -17,7 +17,7 @@ from tests.processors.topics import CODEC, FLUSH_S_MAX, DetectorTopics
 
 
 @pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
     topics = DetectorTopics(kafka, topic_prefix, partitions=2)
     import_history(history(), topics.kafka, SETTINGS)
     return topics

@@ -15,6 +15,7 @@ from processors.host.host import Host
 from processors.host.log import LogReader, LogRecord
 from processors.host.settings import HostSettings
 from processors.settings import DetectorSettings
+from schemas.headers import SENT_HEADER
 from schemas.records import DetectorSnapshot, FeedHealth, JournalContext, JournalEntry, Liquidation
 from schemas.topics import FEED_HEALTH, FUNDING, JOURNAL, LATE, LIQUIDATIONS, OPEN_INTEREST, SNAPSHOTS
 from schemas.words import Exchange, FeedState, JournalKind, Side
@@ -27,7 +28,7 @@ SETTINGS = HostSettings(snapshot_interval_ms=200, tick_interval_ms=50)
 
 
 @pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
     return DetectorTopics(kafka, topic_prefix, partitions=2)
 
 
@@ -89,6 +90,35 @@ async def test_a_consumer_that_fell_silent_is_noticed(topics: DetectorTopics, mo
     async with running(topics):
         topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
         await until(lambda: len(late_ids(topics)) == 10, "the host has read them itself")
+
+
+async def test_a_partition_that_hangs_is_started_again(topics: DetectorTopics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processors.host.host.WATCH_S", 0.1)
+    monkeypatch.setattr("processors.host.watchdog.HANGS_S", 0.3)
+    async with running(topics) as host:
+        stuck = host._flows[0]
+        for name in ("fold", "skip_to"):
+            monkeypatch.setattr(stuck, name, lambda what: None)
+        topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
+        await until(lambda: host._flows.get(0, stuck) is not stuck, "it was started again")
+        await until(lambda: len(late_ids(topics)) == 10, "and folds")
+    assert stuck.closed
+
+
+async def test_a_part_that_ends_ends_the_worker(topics: DetectorTopics, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(topics) as host:
+        monkeypatch.setattr(host, "_at_end", lambda flow: 1 // 0)
+        await until(host.failed.done, "it says so")
+    assert "ZeroDivisionError" in str(host.failed.result())
+
+
+async def test_what_is_published_says_when_it_was_sent(topics: DetectorTopics) -> None:
+    topics.append([liquidation(0, event_time_ms=OLD_MS)], partition=0)
+    before_us = time.time_ns() // 1_000
+    async with running(topics):
+        await until(lambda: bool(topics.read(LATE, 0)), "it is published")
+    sent_us = int(dict(topics.read(LATE, 0)[0].headers)[SENT_HEADER])
+    assert before_us <= sent_us <= time.time_ns() // 1_000
 
 
 async def test_a_new_owner_knows_the_ids_of_the_ten_minutes_before(topics: DetectorTopics) -> None:

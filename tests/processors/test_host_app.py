@@ -13,7 +13,7 @@ OLD_MS = 1_700_000_000_000
 
 
 def test_a_worker_works_over_tls_and_scram(
-    kafka: str, secure_kafka: KafkaSettings, topic_prefix: str, tmp_path: Path
+    kafka: str, secure_kafka: KafkaSettings, topic_prefix: str, compiled: None, tmp_path: Path
 ) -> None:
     topics = DetectorTopics(kafka, topic_prefix, partitions=2)
     security = {
@@ -32,7 +32,7 @@ def test_a_worker_works_over_tls_and_scram(
         assert worker.stop() == 0
 
 
-def test_fausts_own_command_runs_the_same_worker(topic_prefix: str, kafka: str, tmp_path: Path) -> None:
+def test_fausts_own_command_runs_the_same_worker(topic_prefix: str, kafka: str, compiled: None, tmp_path: Path) -> None:
     topics = DetectorTopics(kafka, topic_prefix, partitions=2)
     command = [sys.executable, "-m", "faust", "-A", "processors.app", "worker", "--without-web"]
     with Worker(topics, tmp_path, command=command) as worker:

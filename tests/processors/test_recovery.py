@@ -19,7 +19,7 @@ SETTINGS = DetectorSettings()
 
 
 @pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
     return DetectorTopics(kafka, topic_prefix, partitions=1)
 
 

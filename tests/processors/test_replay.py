@@ -61,7 +61,7 @@ def history() -> list[bytes]:
 
 
 @pytest.fixture
-def topics(kafka: str, topic_prefix: str) -> DetectorTopics:
+def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
     """History, and beside it the alerts that a worker would have published of it."""
     topics = DetectorTopics(kafka, topic_prefix, partitions=2)
     import_history(history(), topics.kafka, SETTINGS)
