@@ -1,13 +1,17 @@
-"""Produce → alert at 1,000 events/s, beside a bare produce → consume on the same broker in the same run.
+"""Produce → alert at 1,000 events/s, beside a bare produce → consume and a bare Faust agent that forwards each record,
+on the same broker in the same run.
 
 Bursts go from asset to asset, each dense enough to climb to EXTREME. An alert names the partition and offset of the
 event that caused it; its delay is the time from handing that event to the producer until the alert is in the consumer's
 hands. Only RAISED counts: no event waits for an alert that a tick causes."""
 
+import contextlib
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +20,10 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from runtime.kafka import confluent_config, create_topics, describe, producer_config
+from runtime.kafka import confluent_config, create_topics, producer_config
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
+from schemas.errors import StackError
 from schemas.records import CascadeAlert, Liquidation
 from schemas.topics import ALERTS, LIQUIDATIONS
 from schemas.words import AlertKind, Completeness, Exchange, Market, PriceKind, Side
@@ -27,54 +32,79 @@ from stack.embedded import EmbeddedStack
 
 RATE_PER_S: Final = 1_000
 SECONDS: Final = 30
+CODEC: Final = Codec()
+READY: Final = b"forwarding"  # what the agent that forwards says then
 BURST: Final = 300  # events in 2 s must pass 200 for EXTREME
 WARM_UP_S: Final = 3.0
 DRAIN_S: Final = 2.0
 BARE_TOPIC: Final = "bench.bare"
+FORWARD_FROM: Final = "bench.forward-from"
+FORWARD_TO: Final = "bench.forward-to"
+Id = tuple[int | None, int | None] | str  # of the event that is the cause: partition and offset, or event_id
+Cause = Callable[[Message], Id | None]
 
 
 def run() -> dict[str, object]:
-    """{"p50_ms", "p99_ms", "alerts", "bare_p50_ms", "bare_p99_ms", "ratio_p50", "ratio_p99", "events_per_s"}."""
+    """{"p50_ms", "p99_ms", "alerts", "bare_p50_ms", …, "forward_p50_ms", …, "ratio_p50", …, "events_per_s"}; ratios to
+    the agent that forwards."""
     with tempfile.TemporaryDirectory(prefix="liqcascade-bench-") as folder:
         data = Path(folder)
         data.chmod(0o755)
         stack = EmbeddedStack(data)
-        stage: Stage | None = None
         try:
             environment = {stack.kafka.variable: stack.kafka.start()}
             kafka = KafkaSettings(bootstrap_servers=stack.kafka.url)
             create_topics(kafka)
             admin = AdminClient(confluent_config(kafka))
-            admin.create_topics([NewTopic(BARE_TOPIC, kafka.partitions, 1)])[BARE_TOPIC].result()
-            stage = Stage("process", ["stack.cli", "process"], environment | {"LIQCASCADE_LOG__FORMAT": "json"}, data)
-            stage.start()
-            stage.await_ready()
-            bare = measure(kafka, BARE_TOPIC, BARE_TOPIC, lambda message: (message.partition(), message.offset()))
-            alerts = measure(kafka, LIQUIDATIONS.name, ALERTS.name, _cause)
+            own = [NewTopic(name, kafka.partitions, 1) for name in (BARE_TOPIC, FORWARD_FROM, FORWARD_TO)]
+            for made in admin.create_topics(own).values():
+                made.result()
+            bare = measure(kafka, BARE_TOPIC, BARE_TOPIC, _place)
+            with _forwarding(kafka):
+                forward = measure(kafka, FORWARD_FROM, FORWARD_TO, _event_id)
+            with _detecting(environment, data):
+                alerts = measure(kafka, LIQUIDATIONS.name, ALERTS.name, _cause)
         finally:
-            if stage is not None:
-                stage.ask_to_stop()
-                stage.await_end()
             stack.stop()
-    (bare_p50, bare_p99), (p50, p99) = np.percentile(bare, (50, 99)), np.percentile(alerts, (50, 99))
-    return {
-        "p50_ms": round(float(p50), 2),
-        "p99_ms": round(float(p99), 2),
-        "alerts": len(alerts),
-        "bare_p50_ms": round(float(bare_p50), 2),
-        "bare_p99_ms": round(float(bare_p99), 2),
-        "ratio_p50": round(float(p50 / bare_p50), 2),
-        "ratio_p99": round(float(p99 / bare_p99), 2),
-        "events_per_s": RATE_PER_S,
-    }
+    delays = {"": alerts, "bare_": bare, "forward_": forward}
+    result: dict[str, object] = {"alerts": len(alerts), "events_per_s": RATE_PER_S}
+    for percentile in (50, 99):
+        found = {name: float(np.percentile(values, percentile)) for name, values in delays.items()}
+        result |= {f"{name}p{percentile}_ms": round(value, 2) for name, value in found.items()}
+        result[f"ratio_p{percentile}"] = round(found[""] / found["forward_"], 2)
+    return result
 
 
-def measure(
-    kafka: KafkaSettings, to: str, back: str, cause: Callable[[Message], tuple[int | None, int | None] | None]
-) -> list[float]:
+@contextlib.contextmanager
+def _forwarding(kafka: KafkaSettings) -> Iterator[None]:
+    command = [sys.executable, "-m", "benchmarks._forward", kafka.bootstrap_servers, FORWARD_FROM, FORWARD_TO]
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert agent.stdout is not None
+    try:
+        if not any(READY in line for line in agent.stdout):
+            raise StackError("starting the Faust agent that forwards: it ended")
+        yield
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+@contextlib.contextmanager
+def _detecting(environment: dict[str, str], data: Path) -> Iterator[None]:
+    stage = Stage("process", ["stack.cli", "process"], environment | {"LIQCASCADE_LOG__FORMAT": "json"}, data)
+    stage.start()
+    try:
+        stage.await_ready()
+        yield
+    finally:
+        stage.ask_to_stop()
+        stage.await_end()
+
+
+def measure(kafka: KafkaSettings, to: str, back: str, cause: Cause) -> list[float]:
     """Delays in ms from producing to `to` until what an event caused is read from `back`."""
-    sent_s: dict[tuple[int | None, int | None], float] = {}
-    seen: list[tuple[tuple[int | None, int | None], float]] = []
+    sent_s: dict[Id, float] = {}
+    seen: list[tuple[Id, float]] = []
     stop = threading.Event()
     consumer = _consumer(kafka, back)
     reading = threading.Thread(target=_read, args=(consumer, cause, seen, stop))
@@ -89,31 +119,26 @@ def measure(
     return [(at_s - sent_s[key]) * 1_000 for key, at_s in seen if key in sent_s and sent_s[key] >= warm_s]
 
 
-def _produce(kafka: KafkaSettings, topic: str, sent_s: dict[tuple[int | None, int | None], float]) -> None:
-    producer, codec = Producer(producer_config(kafka, linger_ms=0)), Codec()
+def _produce(kafka: KafkaSettings, topic: str, sent_s: dict[Id, float]) -> None:
+    producer = Producer(producer_config(kafka, linger_ms=0))
     start_s = time.perf_counter()
     for number in range(RATE_PER_S * SECONDS):
         due_s = start_s + number / RATE_PER_S
         while (early_s := due_s - time.perf_counter()) > 0:
             producer.poll(min(early_s, 0.0005))
         event = _event(number)
-        value = codec.encode(LIQUIDATIONS, event)
+        value = CODEC.encode(LIQUIDATIONS, event)
         handed_s = time.perf_counter()
 
-        def delivered(error: Any, message: Message, handed_s: float = handed_s) -> None:
+        def delivered(error: Any, message: Message, event_id: str = event.event_id, at_s: float = handed_s) -> None:
             assert error is None, error
-            sent_s[message.partition(), message.offset()] = handed_s
+            sent_s[event_id] = sent_s[message.partition(), message.offset()] = at_s
 
         producer.produce(topic, key=event.asset.encode(), value=value, on_delivery=delivered)
     producer.flush()
 
 
-def _read(
-    consumer: Consumer,
-    cause: Callable[[Message], tuple[int | None, int | None] | None],
-    seen: list[tuple[tuple[int | None, int | None], float]],
-    stop: threading.Event,
-) -> None:
+def _read(consumer: Consumer, cause: Cause, seen: list[tuple[Id, float]], stop: threading.Event) -> None:
     while not stop.is_set():
         message = consumer.poll(0.2)
         if message is not None and message.error() is None:
@@ -129,12 +154,20 @@ def _consumer(kafka: KafkaSettings, topic: str) -> Consumer:
             kafka, group_id="bench", enable_auto_commit=False, fetch_wait_max_ms=5, auto_offset_reset="earliest"
         )
     )
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(describe(kafka)[topic])])
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(kafka.partitions)])
     return consumer
 
 
-def _cause(message: Message) -> tuple[int | None, int | None] | None:
-    alert = Codec().decode(CascadeAlert, message.value() or b"")
+def _place(message: Message) -> Id:
+    return message.partition(), message.offset()
+
+
+def _event_id(message: Message) -> Id:
+    return CODEC.decode(Liquidation, message.value() or b"").event_id
+
+
+def _cause(message: Message) -> Id | None:
+    alert = CODEC.decode(CascadeAlert, message.value() or b"")
     return (alert.source_partition, alert.source_offset) if alert.kind is AlertKind.RAISED else None
 
 
