@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks._children import Child, line_of, speaking, tell
@@ -30,9 +31,9 @@ ANSWER_S_MAX: Final = 10.0
 
 
 def run() -> dict[str, object]:
-    """{"frames_sent", "events_published", "lost", "doubled", "intake_per_s", "offered_per_s", "held_back_s",
-    "cpu_us_per_frame", "event_loop_us_per_frame", "queue_messages_max", "queue_waits", "rss_mb_before",
-    "rss_mb_peak"}."""
+    """{"frames_sent", "offered_per_s", "intake_per_s", "held_back_s", "cpu_us_per_frame", "event_loop_us_per_frame",
+    "queue_messages_max", "queue_waits", "rss_mb_before", "rss_mb_peak", "events_published", "lost", "doubled",
+    "lag_p50_ms", "lag_p99_ms"}; held_back_s, lags and queue_waits (for the broker) are the back-pressure."""
     with tempfile.TemporaryDirectory(prefix="liqcascade-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -70,7 +71,7 @@ def measure(produce: Produce, sender: Child) -> dict[str, object]:
         "frames_sent": told["sent"],
         "offered_per_s": FRAMES_PER_S,
         "intake_per_s": round(published / took_s),
-        "held_back_s": round(told["took_s"] - FRAMES / FRAMES_PER_S, 2),
+        "held_back_s": round(max(0.0, told["took_s"] - FRAMES / FRAMES_PER_S), 2),
         "cpu_us_per_frame": round((cpu_s - cpu_before[0]) / FRAMES * 1e6, 1),
         "event_loop_us_per_frame": round((loop_s - cpu_before[1]) / FRAMES * 1e6, 1),
         "queue_messages_max": round(queue_max),
@@ -84,6 +85,7 @@ def count(kafka: KafkaSettings) -> dict[str, object]:
     """What the topic holds, by event id."""
     consumer = Consumer(confluent_config(kafka, group_id="bench", enable_auto_commit=False))
     ids: Counter[str] = Counter()
+    lags_ms: list[float] = []
     codec = Codec()
     for number in range(describe(kafka)[LIQUIDATIONS.name]):
         place = TopicPartition(LIQUIDATIONS.name, number, 0)
@@ -94,6 +96,15 @@ def count(kafka: KafkaSettings) -> dict[str, object]:
             if not messages:
                 raise StackError(f"reading {LIQUIDATIONS.name}: {left} records of partition {number} did not come")
             left -= len(messages)
-            ids.update(codec.decode(Liquidation, message.value() or b"").event_id for message in messages)
+            events = [codec.decode(Liquidation, message.value() or b"") for message in messages]
+            ids.update(event.event_id for event in events)
+            lags_ms += [event.received_time_us / 1_000 - event.event_time_ms for event in events]
     consumer.close()
-    return {"events_published": ids.total(), "lost": FRAMES - len(ids), "doubled": ids.total() - len(ids)}
+    p50_ms, p99_ms = np.percentile(lags_ms, (50, 99))
+    return {
+        "events_published": ids.total(),
+        "lost": FRAMES - len(ids),
+        "doubled": ids.total() - len(ids),
+        "lag_p50_ms": round(float(p50_ms)),
+        "lag_p99_ms": round(float(p99_ms)),
+    }
