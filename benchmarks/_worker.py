@@ -5,6 +5,7 @@ What it knows it knows from the worker's own Prometheus metrics."""
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -49,6 +50,7 @@ def watch(events: int) -> None:
         "recovery_s": recovery_s,
         "outputs": _sum("liqcascade_detector_outputs_total"),
         "runs": _sum("liqcascade_detector_runs_total"),
+        "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024,
         "reread": _sum("liqcascade_detector_reread_total"),
     }
     print(json.dumps(result), flush=True)

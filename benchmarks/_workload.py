@@ -71,16 +71,18 @@ def assets(count: int) -> list[str]:
     return [f"A{number:03d}" for number in range(count)]
 
 
-def liquidations(events: int, names: list[str], *, end_ms: int) -> Iterator[tuple[int, Liquidation]]:
+def liquidations(
+    events: int, names: list[str], *, end_ms: int, rate_per_s: int = RATE_PER_S, seed: int = SEED
+) -> Iterator[tuple[int, Liquidation]]:
     """Append time and event, the last one at `end_ms`; the same for the same arguments."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     which_asset = rng.integers(0, len(names), events).tolist()
     which_exchange = rng.integers(0, len(EXCHANGES), events).tolist()
     lags_ms = np.where(rng.random(events) < 1 / 3, LATE_MS, rng.integers(50, 150, events)).tolist()
     sides = rng.integers(0, 2, events).tolist()
     quantities = np.round(rng.lognormal(3, 1.5, events), 3).tolist()
     for number in range(events):
-        append_time_ms = end_ms - (events - 1 - number) * 1_000 // RATE_PER_S
+        append_time_ms = end_ms - (events - 1 - number) * 1_000 // rate_per_s
         event_time_ms, asset = append_time_ms - lags_ms[number], names[which_asset[number]]
         exchange, quantity = EXCHANGES[which_exchange[number]], quantities[number]
         yield (

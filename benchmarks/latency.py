@@ -106,7 +106,7 @@ def measure(kafka: KafkaSettings, to: str, back: str, cause: Cause) -> list[floa
     sent_s: dict[Id, float] = {}
     seen: list[tuple[Id, float]] = []
     stop = threading.Event()
-    consumer = _consumer(kafka, back)
+    consumer = reader_of(kafka, back)
     reading = threading.Thread(target=_read, args=(consumer, cause, seen, stop))
     reading.start()
     start_s = time.perf_counter()
@@ -126,7 +126,7 @@ def _produce(kafka: KafkaSettings, topic: str, sent_s: dict[Id, float]) -> None:
         due_s = start_s + number / RATE_PER_S
         while (early_s := due_s - time.perf_counter()) > 0:
             producer.poll(min(early_s, 0.0005))
-        event = _event(number)
+        event = cascade_event(number)
         value = CODEC.encode(LIQUIDATIONS, event)
         handed_s = time.perf_counter()
 
@@ -148,7 +148,8 @@ def _read(consumer: Consumer, cause: Cause, seen: list[tuple[Id, float]], stop: 
                 seen.append((key, at_s))
 
 
-def _consumer(kafka: KafkaSettings, topic: str) -> Consumer:
+def reader_of(kafka: KafkaSettings, topic: str) -> Consumer:
+    """A consumer at the start of every partition of a topic."""
     consumer = Consumer(
         confluent_config(
             kafka, group_id="bench", enable_auto_commit=False, fetch_wait_max_ms=5, auto_offset_reset="earliest"
@@ -171,7 +172,8 @@ def _cause(message: Message) -> Id | None:
     return (alert.source_partition, alert.source_offset) if alert.kind is AlertKind.RAISED else None
 
 
-def _event(number: int) -> Liquidation:
+def cascade_event(number: int) -> Liquidation:
+    """Event `number` of cascades that go from asset to asset, happening now."""
     burst, at_ms = number // BURST, time.time_ns() // 1_000_000
     return Liquidation(
         event_id=f"bench:{number}",

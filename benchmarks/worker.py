@@ -43,6 +43,7 @@ def work(own: Broker, events: int) -> dict[str, Any]:
         "events_per_s": round(events / took["wall_s"]),
         "events_per_cpu_s": round(events / took["cpu_s"]),
         "outputs": round(took["outputs"]),
+        "memory_mb": round(took["memory_bytes"] / 1e6, 1),
         "recovery_s": round(took["recovery_s"], 2),
         "reread": round(took["reread"]),
     }
