@@ -129,6 +129,17 @@ class Channel:
                 self._renewed_ms[number] = now_ms
                 feeds[number].renew()
 
+    async def follow(self) -> None:
+        """Subscribe to what is listed now and was not before, and again to what was refused."""
+        for connection in self._adapter.connections:
+            wanted = connection.topics(self.catalogue.listed)
+            own = [feed for feed in self._feeds if feed.connection is connection]
+            for feed in own:
+                if again := feed.refused.intersection(wanted):
+                    await feed.add(sorted(again))
+            subscribed = {topic for feed in own for topic in feed.topics}
+            await self._open(connection, [topic for topic in wanted if topic not in subscribed])
+
     async def state_again(self) -> None:
         """Publish the state as it is."""
         await self._publisher.health(self._health.now(_now_ms()))
@@ -277,14 +288,7 @@ class Channel:
         while True:
             await asyncio.sleep(self.catalogue.seconds_to_refresh())
             await self.catalogue.refresh()
-            for connection in self._adapter.connections:
-                wanted = connection.topics(self.catalogue.listed)
-                own = [feed for feed in self._feeds if feed.connection is connection]
-                for feed in own:
-                    if again := feed.refused.intersection(wanted):
-                        await feed.add(sorted(again))
-                subscribed = {topic for feed in own for topic in feed.topics}
-                await self._open(connection, [topic for topic in wanted if topic not in subscribed])
+            await self.follow()
 
     async def _tell(self, records: Iterable[FeedHealth]) -> None:
         for record in records:

@@ -121,8 +121,8 @@ class Session:
 
     async def _watch(self, socket: ClientConnection, watchdog: Watchdog) -> None:
         """End the connection when it misses a deadline."""
-        self._verdict, is_stale = await watchdog.run(socket)
         try:
+            self._verdict, is_stale = await watchdog.run(socket)
             if is_stale:
                 await self._on_state(FeedState.STALE, self._verdict)
         finally:

@@ -95,6 +95,8 @@ class Source:
         await asyncio.wait((learning,), timeout=LEARN_S_MAX)
         self._log.info("instruments", known=len(self.catalogue.listed))
         await self.channel.run(tasks)
+        if not learning.done():
+            self._chores.append(tasks.create_task(self._follow(learning)))
         self._chores.append(tasks.create_task(self._review()))
         if self._adapter.cross_check is not None:
             check = repeat_cross_check(
@@ -113,6 +115,11 @@ class Source:
     async def close(self) -> None:
         """Close the REST connections, whether or not the tasks ended in order."""
         await self._rest.close()
+
+    async def _follow(self, learning: "asyncio.Task[None]") -> None:
+        """Subscribe to what late lists brought."""
+        await learning
+        await self.channel.follow()
 
     async def _review(self) -> None:
         stated_at = time.monotonic()

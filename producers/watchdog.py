@@ -55,9 +55,9 @@ class Watchdog:
         """Send heartbeats until a deadline was missed: why the connection has to end, and whether its pulse stopped."""
         suspected: tuple[str, bool] | None = None
         while True:
+            self.see()
             with contextlib.suppress(ConnectionClosed):  # what had arrived is still to be received, then that says so
                 await self._beat(socket)
-            self.see()
             verdict = self._verdict() if self.waiting else None
             if verdict is not None and verdict == suspected:
                 return verdict

@@ -1,13 +1,16 @@
 """Starts that do not go smoothly: what was published before, addresses that refuse, lists that do not come."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 
 from producers import metrics, published
 from producers.app import Stage
@@ -24,6 +27,7 @@ from schemas.records import FeedHealth
 from schemas.words import FeedState
 from stack.simulator.okx import Okx
 from stack.simulator.server import Simulator, SimulatorOptions
+from tests.producers.test_catalogue import bybit_page
 from tests.producers.test_publish import event
 from tests.producers.test_stage import liquidations, until
 from tests.producers.toy import DEADLINE_S
@@ -143,21 +147,27 @@ async def test_address_that_refuses_is_told_with_its_reason_at_once(unused_tcp_p
             await outlet.until(lambda outlet=outlet: len(failed(outlet)) == 3)  # type: ignore[misc]
 
 
-async def test_lists_that_do_not_come_hold_up_no_liquidations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hold(connection: ServerConnection, request: Request) -> None:
-        if "Upgrade" not in request.headers:
-            await released.wait()
+async def test_lists_that_come_late_hold_up_no_liquidations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        await released.wait()
+        return connection.respond(HTTPStatus.OK, json.dumps(bybit_page("BTCUSDT", "BRANDNEWUSDT")))
 
     async def acknowledge(connection: ServerConnection) -> None:
-        await connection.recv()
-        await connection.send('{"result":null,"id":1}')
-        await connection.wait_closed()
+        async for message in connection:
+            topics.update(json.loads(message).get("args", ()))
+            await connection.send('{"success":true,"ret_msg":"","op":"subscribe"}')
 
     monkeypatch.setattr("producers.source.LEARN_S_MAX", 0.05)
     outlet, released = Health(), asyncio.Event()
-    async with serve(acknowledge, "127.0.0.1", 0, process_request=hold, close_timeout=0.1) as server:
+    topics: set[str] = set()
+    async with serve(acknowledge, "127.0.0.1", 0, process_request=answer, close_timeout=0.1) as server:
         origin = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
-        section = ProducersSection(origins={"binance": origin}, cache_folder=tmp_path)
-        async with running(Source(ADAPTERS["binance"], section, outlet)):
+        section = ProducersSection(origins={"bybit": origin}, cache_folder=tmp_path)
+        async with running(Source(replace(ADAPTERS["bybit"], polls=()), section, outlet)):
             await outlet.until(lambda: any(each.state is FeedState.SUBSCRIBED for each in outlet.records))
-        released.set()
+            assert "allLiquidation.BTCUSDT" in topics
+            assert "allLiquidation.BRANDNEWUSDT" not in topics
+            released.set()
+            await until(lambda: "allLiquidation.BRANDNEWUSDT" in topics)
