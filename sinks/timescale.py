@@ -5,7 +5,7 @@ Rows and offsets go in one transaction and rows have natural keys: COPY into a t
 import contextlib
 import io
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Final
 
 import structlog
@@ -16,6 +16,7 @@ from schemas.errors import RecordRefused, StoreUnavailable
 from schemas.records import Liquidation
 from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LATE, LIQUIDATIONS, OPEN_INTEREST, WINDOWS, Topic
 from sinks import migrations, postgres, tables
+from sinks.background import Background
 from sinks.connector import Batch, Connector, Position
 from sinks.settings import SinkSettings
 
@@ -27,6 +28,7 @@ RETENTION_DAYS: Final = {
     "windows": 30,
     "alerts": 365,
 }
+RETENTION_THERE: Final = "SELECT hypertable_name FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
 INSERT_OFFSETS: Final = """
 INSERT INTO sink_offsets (sink, topic, partition, next_offset)
 SELECT %s, topic, partition, next_offset
@@ -63,6 +65,7 @@ class TimescaleSink(Connector):
         super().__init__(settings, name=name)
         self._settings = settings.database
         self._connection: Connection | None = None
+        self._background = Background(f"{self.name} transactions")
         self._next: dict[Position, int | None] = {}
         self._warned = False
 
@@ -100,7 +103,7 @@ class TimescaleSink(Connector):
         return self.flush()
 
     def put(self, batch: Batch) -> None:
-        """One transaction. See the contract."""
+        """One transaction, which runs while the next batch is read. See the contract."""
         records, next_offsets = batch.records, batch.next_offsets
         assert next_offsets, "a put moves offsets"
         assert self._next.keys() >= next_offsets.keys(), "open() with these positions first"
@@ -115,32 +118,47 @@ class TimescaleSink(Connector):
             for record in records
             if record.topic is LATE and isinstance(row := record.record, Liquidation)
         ]
+        texts = {table: _text(rows) for table, rows in lines.items()}
+        self._background.do(lambda: self._land(connection, texts, late_ms, next_offsets))
+
+    def flush(self) -> Mapping[Position, int]:
+        """Wait for the transactions. See the contract."""
+        self._background.wait()
+        return {position: offset for position, offset in self._next.items() if offset is not None}
+
+    def _land(
+        self,
+        connection: Connection,
+        texts: Mapping[tables.Table, bytes],
+        late_ms: Sequence[int],
+        next_offsets: Mapping[Position, int],
+    ) -> None:
+        """One transaction, in the thread of `_background`."""
         with (
-            postgres.errors(self._settings, f"landing {len(records)} records"),
+            postgres.errors(self._settings, f"landing in {len(texts)} tables"),
             connection,
             connection.cursor() as cursor,
         ):
             self._move(cursor, next_offsets)
-            for table, rows in lines.items():
-                cursor.copy_expert(table.copy(), _stream(rows), size=COPY_BYTES)
+            for table, text in texts.items():
+                cursor.copy_expert(table.copy(), io.BytesIO(text), size=COPY_BYTES)
                 cursor.execute(table.insert())
             if late_ms:
                 cursor.execute(MARK_LATE, (min(late_ms), max(late_ms)))
         self._next.update(next_offsets)
 
-    def flush(self) -> Mapping[Position, int]:
-        """Each put has landed. See the contract."""
-        return {position: offset for position, offset in self._next.items() if offset is not None}
-
     def check(self) -> None:
         """One round trip. See the contract."""
         connection = self._connection
         assert connection is not None, "open() first"
+        self._background.wait()
         with postgres.errors(self._settings, "checking the connection"), connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1")
 
     def close(self) -> None:
         """See the contract."""
+        self._background.close()
+        self._background = Background(f"{self.name} transactions")
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Exception):  # it may be broken in any way; the next open makes a new one
@@ -181,9 +199,9 @@ class TimescaleSink(Connector):
 COPY_BYTES: Final = 1 << 20  # a batch in one or a few reads
 
 
-def _stream(rows: list[str]) -> io.BytesIO:
+def _text(rows: list[str]) -> bytes:
     try:
-        return io.BytesIO("".join(rows).encode())
+        return "".join(rows).encode()
     except UnicodeEncodeError as exc:
         raise RecordRefused(f"landing {len(rows)} rows: a text is not Unicode: {exc}") from exc
 
@@ -193,11 +211,13 @@ def _set_retention(connection: Connection, features: Collection[str], *, wanted:
         return
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (migrations.LOCK_KEY,))
-        for table, days in RETENTION_DAYS.items():
-            if wanted:
+        cursor.execute(RETENTION_THERE)
+        there = {table for (table,) in cursor.fetchall()}
+        for table, days in RETENTION_DAYS.items():  # what stands already is left: a change waits for a job that runs
+            if wanted and table not in there:
                 cursor.execute(
                     "SELECT add_retention_policy(%s::regclass, make_interval(days => %s), if_not_exists => true)",
                     (table, days),
                 )
-            else:
+            elif not wanted and table in there:
                 cursor.execute("SELECT remove_retention_policy(%s::regclass, if_exists => true)", (table,))

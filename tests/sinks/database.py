@@ -9,6 +9,7 @@ import pytest
 from sinks.connector import batch_of
 from sinks.settings import SinkSettings
 from sinks.timescale import TimescaleSink
+from tests.sinks.stores import TABLES_WITH_ROWS
 
 
 def ask(settings: SinkSettings, statement: str) -> list[tuple[Any, ...]]:
@@ -35,13 +36,12 @@ def needs_timescale(settings: SinkSettings) -> None:
 
 
 def land(sink: TimescaleSink, *batches: list[Any]) -> None:
+    """Put and flushed, batch by batch."""
     for batch in batches:
         sink.put(batch_of(batch))
+        sink.flush()
 
 
 def table_names(settings: SinkSettings) -> list[str]:
     """Tables that hold records or offsets."""
-    rows = ask(settings, "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' "
-               "AND column_name IN ('append_time', 'next_offset') AND table_name IN "
-               "(SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE')")  # fmt: skip
-    return [name for (name,) in rows]
+    return [name for (name,) in ask(settings, TABLES_WITH_ROWS)]

@@ -161,5 +161,5 @@ def test_a_value_that_the_tables_do_not_hold_is_refused(sink: TimescaleSink, cha
     batch = landing([liquidation(1)])
     bad = [msgspec.structs.replace(one, record=liquidation(1, **changes)) for one in batch]
     with pytest.raises(RecordRefused):
-        sink.put(batch_of(bad))
+        land(sink, bad)
     sink.put(batch_of(batch))
