@@ -73,6 +73,7 @@ _BURST_LONG_SHARE: Final = 0.96  # prices fall, so longs go
 _ASSET_DELAY_S_MAX: Final = 4.0  # a cascade reaches the last asset that much after BTC
 _EXCHANGE_DELAYS_S: Final = (0.0, 0.9, 1.6, 1.9, 2.2, 2.5)  # of the exchanges, as the cascade reaches them
 _COIN_MARGINED_SHARE: Final = 0.08
+_BOUNCE_S: Final = 8.0  # a long goes at the lower of the prices of now and then, a short at the higher one
 _FALL_MAX: Final = 0.07  # BTC's fall from calm to the end of the cascade; others up to twice that
 _NOTIONAL_USD_SIGMA: Final = 1.5  # lognormal: the mean is exp(sigma²/2) = 3.1 medians
 _NOTIONAL_USD_MEDIAN_BTC: Final = 40_000.0
@@ -146,23 +147,28 @@ class _Cycle:
         side = Side.LONG if self._dice.random() < long_share else Side.SHORT
         median_usd = _NOTIONAL_USD_MEDIAN_BTC * math.sqrt(asset.weight / ASSETS[0].weight)
         notional_usd = min(median_usd * float(self._dice.lognormal(0.0, _NOTIONAL_USD_SIGMA)), _NOTIONAL_USD_MAX)
-        price = asset.price_usd * self._price_level(at_ms / 1000 - float(self._delays_s[cell]), asset_index)
+        price = asset.price_usd * self._price_level(at_ms / 1000 - float(self._delays_s[cell]), asset_index, side)
         coin_margined = asset.name in COIN_MARGINED_ASSETS[exchange] and self._dice.random() < _COIN_MARGINED_SHARE
         return SimulatedLiquidation(
             start_ms + at_ms, exchange, asset.name, side, notional_usd / price, price, coin_margined
         )
 
-    def _price_level(self, at_s: float, asset_index: int) -> float:
-        """Price as a part of the price at the start: it falls as bursts pass, and wins back a part near the end."""
+    def _price_level(self, at_s: float, asset_index: int, side: Side) -> float:
+        """Price as a part of the price at the start. Longs go in dips, shorts in bounces, whichever way prices move."""
         noise = 1.0 + 0.0004 * float(self._dice.standard_normal())
         if not self._scenario.bursts:
             return noise
+        levels = self._trend(at_s, asset_index), self._trend(at_s - _BOUNCE_S, asset_index)
+        return noise * (min(levels) if side is Side.LONG else max(levels))
+
+    def _trend(self, at_s: float, asset_index: int) -> float:
+        """It falls as bursts pass, and wins back a part near the end."""
         passed = sum(
             burst.peak_per_s * burst.width_s * _bell_passed((at_s - burst.at_s) / burst.width_s)
             for burst in self._scenario.bursts
         )
         rebound = self._scenario.rebound * _bell_passed((at_s - 0.8 * self._scenario.length_s) / 3.0)
-        return noise * (1.0 - float(self._falls[asset_index]) * (passed / self._total - rebound))
+        return 1.0 - float(self._falls[asset_index]) * (passed / self._total - rebound)
 
 
 def _bell_passed(deviations: float) -> float:

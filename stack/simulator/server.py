@@ -270,9 +270,9 @@ class Simulator:
                     texts = [self._spoilt(exchange, text, kinds) for text in texts]
                 texts *= 2 if "duplicate" in kinds else 1
                 frames += await session.send_all(texts, fragmented="fragment" in kinds)
-            if frames and SWAPPING in kinds:
-                push.rows = tuple(row.turned() for row in push.rows)
             damaged = bool(push.rows) and not DAMAGING.isdisjoint(kinds)
+            if frames and SWAPPING in kinds and not damaged:
+                push.rows = tuple(row.turned() for row in push.rows)
             self.account.delivered(exchange.name, push, frames=frames, damaged=damaged)
         finally:
             self._under_way -= 1

@@ -105,13 +105,24 @@ def test_a_soak_goes_on_with_other_cascades() -> None:
 
 
 def test_no_price_of_a_soak_jumps_from_one_cycle_to_the_next() -> None:
-    rows = islice(liquidations("soak", seed=7), 30_000)
-    prices: dict[tuple[str, str], tuple[int, float]] = {}
-    for row in rows:
-        before_ms, before = prices.get((row.exchange, row.asset), (row.at_ms, row.price))
-        if row.at_ms - before_ms < 2_000:
-            assert abs(row.price / before - 1) < 0.08, "a fall of 14 % is in waves of 4.5 s"
-        prices[(row.exchange, row.asset)] = (row.at_ms, row.price)
+    length_ms = SCENARIOS["soak"].length_s * 1000
+    rows = [row for row in islice(liquidations("soak", seed=7), 30_000) if row.at_ms < length_ms + 4_000]
+    before = {(row.exchange, row.asset): row.price for row in rows if length_ms - 15_000 < row.at_ms < length_ms}
+    after = {(row.exchange, row.asset): row.price for row in rows if row.at_ms >= length_ms}
+    both = before.keys() & after.keys()
+    assert len(both) > 5
+    assert all(abs(after[each] / before[each] - 1) < 0.005 for each in both)
+
+
+def test_longs_go_in_dips_and_shorts_in_bounces() -> None:
+    rows = [row for row in liquidations("cascade", seed=7) if row.asset == "BTC" and row.exchange == "bybit"]
+    for name, rises in ((Side.LONG, False), (Side.SHORT, True)):
+        beyond = [
+            (row.price > earlier.price) is rises
+            for earlier, row in zip(rows, rows[200:], strict=False)
+            if row.side is name and earlier.side is not name
+        ]
+        assert sum(beyond) > 0.8 * len(beyond) > 0
 
 
 def test_an_unknown_scenario_is_refused_by_name() -> None:
