@@ -13,7 +13,7 @@ RECOVERY_S: Final = 5.0  # between two faults of one exchange: backoff of at mos
 FIRST_S: Final = 8.0  # from the first liquidation on
 RECONNECTED_S_MAX: Final = 8.0  # a connection that is lost is named at once, its gap when it is back
 DRIFT_S_MAX: Final = 5.0  # a body a second is looked at
-SWAPPED_S: Final = 80.0  # two cycles of the soak at four times its speed, so that there is a whole cascade in it
+SWAPPED_S: Final = 60.0  # more than a cycle of the soak at four times its speed: there is a whole cascade in it
 STALE_S: Final = 30.0  # of silence of the pulse, until a connection is stale
 NEW_SIDE_WORDS: Final = re.compile(
     r"SOLD|BOUGHT|LongPosition|ShortPosition|bought|sold|one-way|contracts|'long'|'short'|'ask'|'bid'"
