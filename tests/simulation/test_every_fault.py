@@ -1,6 +1,6 @@
 """Every fault of the simulator at every exchange: its health names it, and what is published is what was sent.
 
-One simulator and one source an exchange for all tests; the tests make the liquidations, two a second and exchange of
+One simulator and one source an exchange for all tests; the tests make the liquidations, four a second and exchange of
 either side. How soon a fault must be named, and open interest and funding, are the fault run's (`chaos_producers`)."""
 
 import asyncio
@@ -38,7 +38,10 @@ HARMLESS: Final = "fragment"  # legal
 # A break is over when the exchange is back, whatever its length; the others last until they are named.
 SECONDS: Final = {"drop": 0.5, "close": 0.5, "cut-24h": 0.5, "backlog": 0.5, "ban": 2.0}
 SECONDS_OTHERS: Final = 3_600.0
-PRICES: Final = {Side.LONG: 79_900.0, Side.SHORT: 80_100.0}  # longs go in the dips: the market is in between
+PRICES: Final = {"BTC": 80_000.0, "ETH": 3_000.0}
+# From one long to the next one down, from one short to the next one up, eight times: each is at a new extreme.
+STEPS: Final = {Side.LONG: -0.0005, Side.SHORT: 0.0005}
+STEPS_MAX: Final = 8
 
 
 class Topics:
@@ -112,7 +115,7 @@ class House:
 
     @asynccontextmanager
     async def liquidations(self) -> AsyncIterator[None]:
-        """Two a second and side at every exchange, meanwhile; at the end all of them have gone out."""
+        """Four a second and side at every exchange, meanwhile; at the end all of them have gone out."""
         task = asyncio.create_task(self._liquidate())
         try:
             yield
@@ -124,9 +127,11 @@ class House:
         while True:
             number = next(self._numbers)
             side = Side.LONG if number % 2 else Side.SHORT
+            moved = 1 + STEPS[side] * (1 + number // 2 % STEPS_MAX)
             for name, exchange in self.simulator.exchanges.items():
-                happened = SimulatedLiquidation(0, name, "BTC", side, 0.1 + number / 1_000, PRICES[side], False)
-                exchange.take_in(happened, self.simulator.now_ms)
+                for asset, price in PRICES.items():
+                    happened = SimulatedLiquidation(0, name, asset, side, 1 + number / 100, price * moved, False)
+                    exchange.take_in(happened, self.simulator.now_ms)
             await asyncio.sleep(FEED_S)
 
     @property
