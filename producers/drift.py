@@ -14,8 +14,8 @@ SAMPLE_MS: Final = 1_000  # a body a second and kind is looked at: all of a quie
 NAMES_MAX: Final = 20  # new names that are told
 NAME_CHARACTERS_MAX: Final = 40
 DEPTH_MAX: Final = 8  # bodies have at most five levels
-# With right sides a few in a hundred disagree, a quarter where an exchange shows one order a side and second; with
-# turned sides the rest. At a quarter, 15 of 20 come together once in 260,000 times; without any meaning, once in 50.
+# With right sides a few in a hundred disagree, up to a quarter where evidence is thin; with turned sides the rest. At a
+# quarter, 15 of 20 come together once in 260,000 times; without any meaning, once in 50.
 SIDES_CHECKED: Final = 20
 SIDES_DISAGREEING_MIN: Final = 15
 MATCH_MS: Final = 2_000  # the same liquidation in two lists
