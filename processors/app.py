@@ -3,8 +3,10 @@
 `liqcascade process` runs it in this process; `faust -A processors.app worker` runs it under Faust's own command."""
 
 import asyncio
+import gc
 import os
 import signal
+import sys
 import threading
 from typing import Any, Final
 
@@ -31,6 +33,8 @@ from schemas.topics import LIQUIDATIONS
 
 SESSION_S: Final = 6.0  # a dead worker's partitions move after this; Faust's 60 s cost 61
 BUFFERED_RUNS_MAX: Final = 32  # between consumer and agent: 16,000 records, 3 MB
+GC_THRESHOLDS: Final = (20_000, 20, 100)  # 20,000 new objects are searched in under 1 ms; Python begins at 700
+SWITCH_S: Final = 0.001  # Python: 0.005
 STOP_S_MAX: Final = 4.5  # of the 5 s in which a stage ends
 log = structlog.get_logger(__name__)
 
@@ -167,6 +171,7 @@ async def _run(settings: ProcessorSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     app = create_app(settings)
     await app.start()
+    _spare_the_loop()
     waits = [asyncio.ensure_future(wait) for wait in (ending.wait(), app.host.failed, app.wait_until_stopped())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     stopping = asyncio.create_task(app.stop())
@@ -200,6 +205,17 @@ def _credentials(settings: KafkaSettings) -> Any:
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context is not None else None
+
+
+def _spare_the_loop() -> None:
+    """What was made until now stays and is not searched for garbage again; of the rest, records on their way are most.
+
+    Measured: searching them took half of the CPU time of publishing, and a search of everything stops the loop for
+    100 ms. Threads that wait for the loop (client, reports) get their turn within a millisecond."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _install_uvloop() -> None:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -236,19 +237,20 @@ class Flow:
         topic = outgoing.topic
         assert topic is not None
 
-        def report(report: Report) -> None:
-            if self._reported(report, topic.name):
-                self._places_now[topic.name] = report.offset + 1
-                self._outbox.confirm(outgoing)
-
         partition = self.partition if topic.by_asset else 0
         name = self._names.of(topic)
         headers = (*outgoing.headers, (SENT_HEADER, b"%d" % (time.time_ns() // 1_000)))
+        report = partial(self._sent_report, outgoing, topic.name)
         if not self._publisher.send(name, partition, outgoing.key, outgoing.value, report, headers):
             return False
         self.unreported += 1
-        metrics.OUTPUTS.labels(topic.name).inc()
+        metrics.outputs(topic.name).inc()
         return True
+
+    def _sent_report(self, outgoing: Outgoing, topic: str, report: Report) -> None:
+        if self._reported(report, topic):
+            self._places_now[topic] = report.offset + 1
+            self._outbox.confirm(outgoing)
 
     def _journal(
         self, kind: JournalKind, *, append_time_ms: int | None = None, context: JournalContext | None = None

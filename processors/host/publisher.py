@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -95,14 +96,9 @@ class Publisher:
     ) -> bool:
         """Hand a record to the producer; False when its queue is full: try again at the next `on_room`."""
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            self._answered += 1
-            report = Report(error.str() if error else "", message.offset() or 0, message.timestamp()[1])
-            self._reports.append((on_report, report))
-
         try:
             self._producer.produce(
-                topic, value, key, partition, on_delivery=delivered, headers=list(headers) if headers else None
+                topic, value, key, partition, on_delivery=partial(self._delivered, on_report), headers=list(headers)
             )
             self._sent += 1
         except BufferError:
@@ -111,6 +107,11 @@ class Publisher:
             failed = Report(exc.args[0].str(), 0, 0)  # a record that is too large, a producer that is broken
             self._loop.call_soon(on_report, failed)
         return True
+
+    def _delivered(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
+        self._answered += 1
+        report = Report(error.str() if error else "", message.offset() or 0, message.timestamp()[1])
+        self._reports.append((on_report, report))
 
     def close(self) -> int:
         """End the thread, send what is queued; returns how many records were not confirmed."""
