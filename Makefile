@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench chaos-producers fuzz-frames lock clean
+.PHONY: help setup demo test check bench chaos-producers fuzz-frames connect-answers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -38,6 +38,9 @@ chaos-producers: setup  ## every fault at every simulated exchange, against the 
 
 fuzz-frames: setup  ## damaged frames of every exchange: COUNT=1000000 each, SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.fuzz_frames --count $(or $(COUNT),1000000) --seed $(or $(SEED),7)
+
+connect-answers: setup  ## ask the real Kafka Connect again what its REST interface answers
+	@$(BIN)/python -m tests.sinks.real_connect
 
 lock: setup  ## rewrite the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group dev --output-file requirements.lock pyproject.toml

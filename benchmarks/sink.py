@@ -20,16 +20,17 @@ from schemas.errors import StackError
 from schemas.records import Liquidation
 from schemas.topics import LIQUIDATIONS
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
-from sinks.app import SinkStage
+from sinks.configs import read
 from sinks.connector import SinkRecord
 from sinks.redis import wall_clock_ms
-from sinks.registry import SINKS
 from sinks.settings import DatabaseSettings, SinkSettings, SinksSection
 from sinks.tables import LIQUIDATIONS as TABLE
+from sinks.task import Task
 from stack.embedded import EmbeddedStack
 
 RECORDS: Final = 200_000
 BATCH: Final = 1_000
+SINKS: Final = ("timescale", "redis")
 ASSETS: Final = ("BTC", "ETH", "SOL", "XRP", "DOGE", "PEPE", "BNB", "HYPE")
 LAND_S_MAX: Final = 300.0
 
@@ -89,20 +90,22 @@ def _publish(kafka: KafkaSettings, events: list[Liquidation]) -> None:
 
 def _land(settings: SinkSettings, name: str) -> float:
     """Records per second from the first one that is fetched to the last one that has landed."""
-    stage = SinkStage(settings.model_copy(update={"sinks": SinksSection(enabled=(name,), batch_records_max=BATCH)}))
-    stage.start()
-    (worker,) = stage.workers
+    batches = settings.model_copy(update={"sinks": SinksSection(batch_records_max=BATCH)})
+    task = Task(read({"name": name, "connector.class": name}, batches))
+    thread = threading.Thread(target=task.run)
+    thread.start()
     looking = threading.Event()
     deadline_s = time.perf_counter() + LAND_S_MAX
     start_s = 0.0
     while (landed := REGISTRY.get_sample_value("liqcascade_sink_records_total", {"sink": name}) or 0) < RECORDS:
-        if not start_s and worker.in_hand:
+        if not start_s and task.in_hand:
             start_s = time.perf_counter()
         if time.perf_counter() > deadline_s:
             raise StackError(f"landing in {name}: {landed:.0f} of {RECORDS} after {LAND_S_MAX:.0f} s")
         looking.wait(0.005)
     end_s = time.perf_counter()
-    stage.close()
+    task.stop()
+    thread.join()
     return RECORDS / (end_s - start_s)
 
 

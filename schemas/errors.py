@@ -64,6 +64,16 @@ class StoreUnavailable(Unavailable):
     """PostgreSQL or Redis: down, full, read-only or locked. Never a reason to dead-letter a record."""
 
 
+class RequestRefused(LiqcascadeError):
+    """A call of a REST interface asks for what is not there, not possible now, or not sensible.
+
+    `status`: of HTTP, 4xx."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class StackError(LiqcascadeError):
     """The embedded stack cannot start: a port is taken, a download is missing, the disk is full."""
 

@@ -76,12 +76,28 @@ ALERTS: Final = Topic(
     name="alerts.cascades", key="asset, * for the market", record=CascadeAlert, retention_ms=90 * DAY_MS
 )
 DEAD_LETTERS: Final = Topic(name="dead-letters", key="source topic", record=None, retention_ms=30 * DAY_MS)
+CONFIGS: Final = Topic(
+    name="connect.configs",
+    key="connector-… or target-state-…, then the connector",
+    record=None,
+    retention_ms=FOR_EVER,
+    by_asset=False,
+    compacted=True,
+)
+STATUSES: Final = Topic(
+    name="connect.status",
+    key="status-task-…, then the connector",
+    record=None,
+    retention_ms=FOR_EVER,
+    by_asset=False,
+    compacted=True,
+)
 
 TOPICS: Final[dict[str, Topic]] = {
     topic.name: topic
     for topic in (
         LIQUIDATIONS, OPEN_INTEREST, FUNDING, FEED_HEALTH, RAW_FRAMES, LATE, SETTINGS,
-        JOURNAL, SNAPSHOTS, WINDOWS, STATE, ALERTS, DEAD_LETTERS,
+        JOURNAL, SNAPSHOTS, WINDOWS, STATE, ALERTS, DEAD_LETTERS, CONFIGS, STATUSES,
     )
 }  # fmt: skip
 

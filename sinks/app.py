@@ -1,8 +1,7 @@
-"""The stage: one thread a sink, /metrics, /healthz and /readyz, orderly end."""
+"""The stage: a worker with its REST interface, /metrics, /healthz and /readyz, orderly end."""
 
 import signal
 import threading
-import time
 from types import FrameType
 from typing import Final
 
@@ -11,45 +10,58 @@ import structlog
 from runtime import logs
 from runtime.kafka import create_topics
 from runtime.operations import OperationsServer
-from schemas.topics import DEAD_LETTERS
-from sinks.registry import enabled_sinks
+from schemas.errors import SettingsError
+from schemas.topics import CONFIGS, DEAD_LETTERS, STATUSES
+from sinks.configs import problems_of
+from sinks.registry import SINKS
+from sinks.rest import RestServer
 from sinks.settings import SinkSettings
-from sinks.worker import State, Worker
+from sinks.task import State
+from sinks.worker import Worker, first_connectors
 
-STOP_S_MAX: Final = 4.0  # then the stage ends without the last batch, which the next start reads again
 WATCH_S: Final = 0.2
+END_S_MAX: Final = 8.0  # the tasks' own 4 s, and leaving two groups
+TOPICS: Final = [
+    *dict.fromkeys(topic for kind in SINKS.values() for topic in kind.topics),
+    DEAD_LETTERS,
+    CONFIGS,
+    STATUSES,
+]
 
 log = structlog.get_logger()
 
 
 class SinkStage:
-    """All enabled sinks. `start`, then `wait` until `stop` or a failure, then `close`."""
+    """`start`, then `wait` until `stop` or the end of the worker, then `close`."""
 
     def __init__(self, settings: SinkSettings) -> None:
-        """Raises SettingsError for a sink that is not known."""
+        """Raises SettingsError when a connector of the settings can never run."""
         self._settings = settings
-        kinds = enabled_sinks(settings)
-        self.workers = [Worker(settings, kind(settings)) for kind in kinds]
-        self._topics = list(dict.fromkeys([topic for kind in kinds for topic in kind.topics] + [DEAD_LETTERS]))
+        for name, properties in first_connectors(settings).items():
+            problems = problems_of(properties, settings)
+            if problems:
+                sentences = "; ".join(sentence for one in problems.values() for sentence in one)
+                raise SettingsError(f"sinks: the connector {name} cannot run: {sentences}")
+        self._rest = RestServer(settings.rest)
         self._operations: OperationsServer | None = None
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._error: BaseException | None = None
+        self.worker: Worker | None = None
 
     def start(self) -> str:
         """Returns the address of the operations server; stores that are out are waited for, and /readyz says so.
 
         Raises BrokerUnavailable, SettingsError."""
-        create_topics(self._settings.kafka, self._topics)
+        create_topics(self._settings.kafka, TOPICS)
         self._operations = OperationsServer(self._settings.operations, alive=self.alive, ready=self.ready)
         address = self._operations.start()
-        self._threads = [
-            threading.Thread(target=self._run, args=(worker,), name=f"sink-{worker.name}", daemon=True)
-            for worker in self.workers
-        ]
-        for thread in self._threads:
-            thread.start()
-        log.info("started", sinks=[worker.name for worker in self.workers], operations=address)
+        worker_id = self._rest.bind()
+        self.worker = Worker(self._settings, worker_id)
+        self._thread = threading.Thread(target=self._run, args=(self.worker,), name="worker", daemon=True)
+        self._thread.start()
+        self._rest.serve(self.worker)
+        log.info("started", worker=worker_id, operations=address)
         return address
 
     def stop(self) -> None:
@@ -57,36 +69,39 @@ class SinkStage:
         self._stopping.set()
 
     def wait(self) -> None:
-        """Until `stop`, or until a sink has failed. Raises what it failed of."""
+        """Until `stop`, or until the worker has failed. Raises what it failed of."""
         while not self._stopping.wait(WATCH_S):
             pass  # a wait without limit would keep Python from running signal handlers
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """End all within STOP_S_MAX."""
-        for worker in self.workers:
-            worker.stop()
-        deadline_s = time.monotonic() + STOP_S_MAX
-        for worker, thread in zip(self.workers, self._threads, strict=False):
-            thread.join(max(0.0, deadline_s - time.monotonic()))
-            if thread.is_alive():
-                log.warning("left in the middle of a batch; it is read again at the next start", sink=worker.name)
+        """End all within END_S_MAX."""
+        self._rest.stop()
+        if self.worker is not None and self._thread is not None:
+            self.worker.stop()
+            self._thread.join(END_S_MAX)
         if self._operations is not None:
             self._operations.stop()
 
     def alive(self) -> dict[str, str]:
-        """A part a sink: "ok" while its thread runs."""
-        return {worker.name: "failed" if worker.state is State.FAILED else "ok" for worker in self.workers}
+        """By connector, "ok" while none of its tasks here has failed: it stays so until somebody restarts it."""
+        if self.worker is None:
+            return {}
+        parts: dict[str, str] = {}
+        for (name, _), task in self.worker.tasks().items():
+            failed = task.state is State.FAILED
+            parts[name] = "failed" if failed else parts.get(name, "ok")
+        return parts
 
     def ready(self) -> dict[str, str]:
-        """A part a sink: "ok" while it lands records, else what it waits for."""
-        return {worker.name: worker.condition for worker in self.workers}
+        """By connector, "ok" while its tasks here land records, else what they wait for."""
+        return {"worker": "starting"} if self.worker is None else self.worker.conditions()
 
     def _run(self, worker: Worker) -> None:
         try:
             worker.run()
-        except BaseException as exc:  # a sink that is dead in a process that lives would go unnoticed
+        except BaseException as exc:  # a worker that is dead in a process that lives would go unnoticed
             self._error = self._error or exc
             self._stopping.set()
 

@@ -4,7 +4,7 @@ librdkafka would begin at the offsets that Kafka keeps. So a new assignment firs
 at the offsets of the store. `stop` goes back to fetching nothing, without leaving the group."""
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -13,7 +13,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from runtime.kafka import confluent_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
-from sinks.connector import Connector, Position
+from schemas.topics import Topic
+from sinks.connector import Position
 from sinks.metrics import MISSING
 
 # What is fetched ahead: 16 MiB hold 150,000 liquidations of 100 bytes, more than a second of the fastest sink.
@@ -28,11 +29,11 @@ log = structlog.get_logger()
 class Reader:
     """`positions` is what the group gives this member; `started` whether records of it are fetched."""
 
-    def __init__(self, settings: KafkaSettings, connector: type[Connector]) -> None:
-        """Join the group of the sink."""
+    def __init__(self, settings: KafkaSettings, sink: str, topics: Iterable[Topic]) -> None:
+        """Join the group of the connector with that name."""
         names = topic_names(settings)
-        self._sink = connector.kind
-        self.group = f"{settings.topic_prefix}sinks.{connector.kind}"
+        self._sink = sink
+        self.group = group_of(settings, sink)
         self.positions: frozenset[Position] = frozenset()
         self.assigned = self.started = False
         self.problem = ""
@@ -49,9 +50,7 @@ class Reader:
             )
             | {"error_cb": self._failed}
         )
-        self._consumer.subscribe(
-            [names.of(topic) for topic in connector.topics], on_assign=self._assign, on_revoke=self._revoke
-        )
+        self._consumer.subscribe([names.of(topic) for topic in topics], on_assign=self._assign, on_revoke=self._revoke)
 
     def start(self, offsets: Mapping[Position, int]) -> None:
         """Fetch from these offsets, and from the beginning where there is none."""
@@ -140,6 +139,11 @@ class Reader:
 
     def _failed(self, error: KafkaError) -> None:
         self.problem = error.str()
+
+
+def group_of(settings: KafkaSettings, sink: str) -> str:
+    """The consumer group of a connector, named as Kafka Connect does."""
+    return f"{settings.topic_prefix}connect-{sink}"
 
 
 def position_of(message: Message) -> Position:

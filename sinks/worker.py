@@ -1,221 +1,214 @@
-"""The task of one sink: poll, batch, land, again. An outage pauses it and loses nothing; a bad record stops nobody.
+"""A worker: its share of the tasks of all connectors, as connect.configs and the other workers have it.
 
-Whenever anything is in doubt, the batch in hand is dropped and read again from the offsets that the store has."""
+All workers follow the same topics and see the same members, so each knows by itself which tasks are its own. When two
+disagree for a moment, a task runs twice or not at all: partitions are given out by the connector's own consumer group
+and offsets move on a condition, so neither loses or doubles a record."""
 
-import random
 import threading
 import time
-from collections.abc import Sequence
-from enum import StrEnum
 from typing import Final
 
 import structlog
-from confluent_kafka import Message
 
-from runtime.kafka import topic_names
-from schemas.codec import Codec
-from schemas.errors import LiqcascadeError, RecordRefused, SchemaError, Unavailable
-from schemas.records import Record
-from schemas.topics import Topic
+from schemas.errors import LiqcascadeError, SettingsError
+from schemas.topics import CONFIGS, STATUSES
 from sinks import metrics
-from sinks.connector import Batch, Connector, Position, SinkRecord, batch_of
-from sinks.dead_letters import DeadLetters, Stage
-from sinks.reader import Reader, position_of
+from sinks.configs import ConnectorConfig, read
+from sinks.configs_log import ConfigsLog
+from sinks.configs_state import Restart, Target, TaskStatus, config_record, status_record, topic_record
+from sinks.membership import ID_SEPARATOR, Membership
 from sinks.settings import SinkSettings
+from sinks.task import State, Task
+from sinks.task_thread import TaskThread
 
-POLL_S: Final = 0.2  # how late a stop or a rebalance is noticed
-IDLE_S_MAX: Final = 2.0  # how late an idle sink notices an outage
+TRACE_EVERY_S: Final = 5.0  # a reason that changes with every try is told to the others this often
+WORDS: Final = {
+    State.STARTING: "UNASSIGNED",
+    State.RUNNING: "RUNNING",
+    State.PAUSED: "PAUSED",
+    State.PAUSED_BY_OUTAGE: "PAUSED",
+    State.STOPPED: "UNASSIGNED",
+    State.FAILED: "FAILED",
+}
+
+TaskId = tuple[str, int]
 
 log = structlog.get_logger()
 
 
-class State(StrEnum):
-    """What the worker does."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED_BY_OUTAGE = "paused by outage"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
 class Worker:
-    """`run()` in a thread of its own; `stop()` from any. `state` and `problem` say how it is."""
+    """`run` in a thread of its own. Other threads read, and write to `log`."""
 
-    def __init__(self, settings: SinkSettings, connector: Connector) -> None:
-        """Connects to nothing yet."""
-        self.connector = connector
-        self.name = connector.name
-        self.state, self.problem = State.STARTING, ""
-        self.in_hand = 0  # records of the batch that is being gathered
-        self._settings, self._sinks = settings, settings.sinks
-        self._flush_s = settings.sinks.flush_ms.get(connector.kind, connector.flush_ms) / 1_000
-        self._dead_letters = DeadLetters(settings.kafka, self.name)
-        self._codec = Codec(settings.kafka.schema_registry_url)
-        names = topic_names(settings.kafka)
-        self._topics = {names.of(topic): topic for topic in connector.topics}
+    def __init__(self, settings: SinkSettings, worker_id: str) -> None:
+        """Joins the others; the topics must be there."""
+        self.settings, self.worker_id = settings, worker_id
+        self.log = ConfigsLog(settings.kafka)
+        self.membership = Membership(settings.kafka, worker_id)
+        self.caught_up = False
+        self.invalid: dict[str, str] = {}  # connectors whose settings do not fit, and why
+        self._parsed: dict[str, tuple[dict[str, str], ConnectorConfig | None]] = {}
+        self._threads: dict[TaskId, TaskThread] = {}
+        self._told: dict[TaskId, tuple[TaskStatus, float]] = {}
         self._stopping = threading.Event()
-        self._failures = 0
-        self._outage_since_s = self._resume_s = self._check_s = 0.0
 
     @property
-    def condition(self) -> str:
-        """What /readyz says: "ok", or the state and what is wrong."""
-        if self.state is State.RUNNING and not self.problem:
-            return "ok"
-        return f"{self.state}: {self.problem}" if self.problem else str(self.state)
+    def rebalancing(self) -> bool:
+        """Whether it is not known now which worker has which task."""
+        return not self.caught_up or not self.membership.members
 
     def stop(self) -> None:
-        """Let `run` land what it has in hand, and return."""
+        """Let `run` end, after all tasks have landed what they have in hand."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Until `stop`. Raises what cannot be waited out: SettingsError, and our own bugs."""
-        reader: Reader | None = None
+        """Until `stop`. Raises BrokerUnavailable when the broker is out at the start."""
         try:
-            reader = Reader(self._settings.kafka, type(self.connector))
+            self.log.catch_up(self._stopping)
+            self._seed()
+            self.caught_up = True
+            changed = True
             while not self._stopping.is_set():
-                try:
-                    self._step(reader)
-                except Unavailable as exc:
-                    self._pause(reader, exc)
-            self._set(State.STOPPED)
-        except BaseException as exc:
-            self._set(State.FAILED, str(exc))
-            raise
+                for restart in self.log.read():
+                    self._restart(restart)
+                    changed = True
+                changed |= self.membership.poll()
+                self._balance()
+                self._tell()
         finally:
-            self.connector.close()
-            if reader is not None:
-                reader.close()
+            self._end()
 
-    def _step(self, reader: Reader) -> None:
-        if reader.assigned and not reader.started and time.monotonic() >= self._resume_s:
-            stored = self.connector.open(reader.positions)
-            if stored and self.state is State.PAUSED_BY_OUTAGE:
-                self._flush(Batch((), stored))  # changes nothing, but shows that the store takes writes again
-            reader.start(stored)
-            self._resumed()
-        batch = self._gather(reader)
-        if self.state is State.RUNNING:
-            self.problem = reader.problem
-        if not reader.started:
-            return
-        if batch:
-            self._land(reader, batch)
-        elif time.monotonic() >= self._check_s:
-            self.connector.check()
-        else:
-            return
-        self._check_s = time.monotonic() + IDLE_S_MAX
+    def config(self, name: str) -> ConnectorConfig | None:
+        """Of a connector, or None where its settings do not fit; `invalid` says why."""
+        properties = self.log.state.configs[name]
+        known = self._parsed.get(name)
+        if known is None or known[0] != properties:
+            try:
+                found = read(properties, self.settings)
+                self.invalid.pop(name, None)
+            except SettingsError as exc:
+                found = None
+                self.invalid[name] = str(exc)
+                log.error("connector cannot run", sink=name, error=str(exc))
+            known = self._parsed[name] = (properties, found)
+        return known[1]
 
-    def _gather(self, reader: Reader) -> list[Message]:
-        """The next batch: as many records as there may be, none of which waits longer than the sink allows."""
-        batch = reader.read(1, POLL_S)
-        deadline_s = time.monotonic() + self._flush_s
-        while batch and len(batch) < self._sinks.batch_records_max and not self._stopping.is_set():
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                break
-            batch += reader.read(self._sinks.batch_records_max - len(batch), min(left_s, POLL_S))
-            self.in_hand = len(batch)
-            if not reader.started:  # a rebalance: whoever has the partitions now reads these records again
-                return []
-        return batch
+    def tasks_of(self, name: str) -> range:
+        """The numbers of a connector's tasks; none while it is stopped or cannot run."""
+        config = self.config(name) if name in self.log.state.configs else None
+        if config is None or self.log.state.target(name) is Target.STOPPED:
+            return range(0)
+        return range(config.tasks_max)
 
-    def _land(self, reader: Reader, batch: Sequence[Message]) -> None:
-        records: list[SinkRecord] = []
-        next_offsets: dict[Position, int] = {}
-        refused = 0
-        for message in batch:
-            position, offset = position_of(message), message.offset()
-            assert offset is not None, "a message from a partition has one"
-            record = self._decode(message, position, offset)
-            assert offset >= next_offsets.get(position, 0), "offsets of a partition rise"
-            next_offsets[position] = offset + 1
-            if record is None:
-                refused += 1
-            else:
-                records.append(record)
-        if refused:
-            self._dead_letters.flush()
-        with metrics.PUT_SECONDS.labels(self.name).time():
-            refused += self._put(Batch(records, next_offsets))
-        metrics.RECORDS.labels(self.name).inc(len(batch) - refused)
-        if records:
-            metrics.LAG.labels(self.name).set(time.time_ns() // 1_000_000 - records[-1].append_time_ms)
-        self._failures = 0
-        reader.commit(next_offsets)
+    def assigned(self) -> dict[TaskId, str]:
+        """Every task and the instance that has it; {} while rebalancing."""
+        members = self.membership.members
+        if not members:
+            return {}
+        tasks = [(name, number) for name in sorted(self.log.state.configs) for number in self.tasks_of(name)]
+        return {task: members[place % len(members)] for place, task in enumerate(tasks)}
 
-    def _put(self, batch: Batch) -> int:
-        """Land the records, halving what is refused until the bad ones stand alone; returns how many were bad."""
+    def status(self, task: TaskId) -> TaskStatus:
+        """How a task is: of its own as it is now, of others as they say."""
+        thread = self._threads.get(task)
+        if thread is not None:
+            return self._status(thread.task)
+        owner = self.assigned().get(task, "")
+        known = self.log.state.statuses.get(task)
+        if known is not None and known.instance == owner:
+            return known
+        return TaskStatus("UNASSIGNED", owner.partition(ID_SEPARATOR)[0] or self.worker_id)
+
+    def conditions(self) -> dict[str, str]:
+        """What /readyz says: by connector, the first of its tasks here that is not well."""
+        if self.rebalancing:
+            return {"worker": "rebalancing"}
+        parts = {"worker": "ok"} | {name: f"failed: {why}" for name, why in self.invalid.items()}
+        for (name, number), owner in self.assigned().items():
+            if owner != self.membership.instance:
+                continue
+            thread = self._threads.get((name, number))
+            condition = thread.task.condition if thread is not None else str(State.STARTING)
+            if parts.setdefault(name, "ok") == "ok":
+                parts[name] = condition
+        return parts
+
+    def tasks(self) -> dict[TaskId, Task]:
+        """Those that run here."""
+        return {key: thread.task for key, thread in list(self._threads.items())}
+
+    def _seed(self) -> None:
+        """The connectors of the settings where nobody has made them yet; what is in the topic wins."""
+        wanted = first_connectors(self.settings)
+        known = self.log.state.configs
+        for name, properties in wanted.items():
+            if name not in known:
+                key, value = config_record(name, properties)
+                self.log.write(CONFIGS, [(key, value)], wait=False)
+        self.log.deliver()
+        self.log.catch_up(self._stopping)
+        for name in known.keys() - wanted.keys():
+            log.info("runs though the settings do not name it; DELETE /connectors/… ends it", sink=name)
+
+    def _balance(self) -> None:
+        """Start, stop, pause and resume tasks as it should be; what must end first is looked at again next time."""
+        for key, thread in list(self._threads.items()):
+            if thread.ending and not thread.alive:
+                del self._threads[key]
+        if not self.rebalancing:
+            mine = [key for key, owner in self.assigned().items() if owner == self.membership.instance]
+            for key, thread in list(self._threads.items()):
+                if key not in mine or thread.task.config is not self.config(key[0]):
+                    thread.stop()
+            for key in mine:
+                if key not in self._threads:
+                    config = self.config(key[0])
+                    assert config is not None, "it has tasks"
+                    self._threads[key] = TaskThread(Task(config, key[1]))
+        for (name, _), thread in self._threads.items():
+            thread.task.pause() if self.log.state.target(name) is Target.PAUSED else thread.task.resume()
+        metrics.TASKS.set(len(self._threads))
+        metrics.CONNECTORS.set(len({name for name, _ in self._threads}))
+
+    def _restart(self, wanted: Restart) -> None:
+        self._parsed.pop(wanted.connector, None) if wanted.connector in self.invalid else None
+        for (name, number), thread in self._threads.items():
+            meant = wanted.include_tasks if wanted.task is None else wanted.task == number
+            if name == wanted.connector and meant and (thread.failed or not wanted.only_failed):
+                thread.stop()
+
+    def _status(self, task: Task) -> TaskStatus:
+        trace = "" if task.condition in ("ok", State.STARTING) else task.condition
+        return TaskStatus(WORDS[task.state], self.worker_id, self.membership.instance, trace)
+
+    def _tell(self) -> None:
+        """Let the others know what has changed."""
+        now_s = time.monotonic()
+        records: list[tuple[str, bytes | None]] = []
+        for (name, number), thread in self._threads.items():
+            status = self._status(thread.task)
+            told, told_s = self._told.get((name, number), (None, 0.0))
+            if status != told and (told is None or status.state != told.state or now_s - told_s > TRACE_EVERY_S):
+                records.append(status_record(name, number, status))
+                self._told[name, number] = (status, now_s)
+            for topic in thread.task.topics_read - self.log.state.topics.get(name, set()):
+                records.append(topic_record(name, topic))
+                thread.task.topics_read.discard(topic)
         try:
-            self._flush(batch)
-        except RecordRefused as exc:
-            records = batch.records
-            assert records, "offsets alone hold no value that could be refused"
-            if len(records) > 1:
-                half = len(records) // 2
-                return self._put(batch_of(records[:half])) + self._put(Batch(records[half:], batch.next_offsets))
-            bad = records[0]
-            self._refuse(bad.position, bad.offset, bad.value, exc, Stage.TASK_PUT)
-            self._dead_letters.flush()
-            self._flush(Batch((), batch.next_offsets))
-            return 1
-        return 0
+            self.log.write(STATUSES, records, wait=False)
+        except LiqcascadeError as exc:  # the broker's queue is full: the next change is told
+            log.debug("telling how tasks are", error=str(exc))
 
-    def _flush(self, batch: Batch) -> None:
-        self.connector.put(batch)
-        self.connector.flush()
-
-    def _decode(self, message: Message, position: Position, offset: int) -> SinkRecord | None:
-        value, topic = message.value(), self._topics[position[0]]
-        try:
-            if value is None:
-                raise SchemaError(f"a record of {position[0]} has no value")
-            return SinkRecord(
-                topic=topic,
-                position=position,
-                offset=offset,
-                append_time_ms=message.timestamp()[1],
-                key=message.key(),
-                value=value,
-                record=self._codec.decode(_record_type(topic), value),
-            )
-        except SchemaError as exc:
-            self._refuse(position, offset, value, exc, Stage.VALUE_CONVERTER)
-            return None
-
-    def _refuse(
-        self, position: Position, offset: int, value: bytes | None, error: LiqcascadeError, stage: Stage
-    ) -> None:
-        self._dead_letters.send(position, offset, value, error, stage)
-        metrics.DEAD_LETTERS.labels(self.name, stage.value).inc()
-
-    def _pause(self, reader: Reader, error: Unavailable) -> None:
-        """Drop what is in hand and fetch nothing; `_step` asks the store again after a while."""
-        reader.stop()
-        self.connector.close()
-        if self.state is not State.PAUSED_BY_OUTAGE:
-            self._outage_since_s = time.monotonic()
-            metrics.OUTAGES.labels(self.name).inc()
-            log.warning("paused by an outage; nothing is lost", sink=self.name, error=str(error))
-        self._set(State.PAUSED_BY_OUTAGE, str(error))
-        pause_ms = min(self._sinks.backoff_ms_max, self._sinks.backoff_ms_min << min(self._failures, 20))
-        self._failures += 1
-        # Half of it is chance, so that workers that lost one store together do not come back together.
-        self._resume_s = time.monotonic() + random.uniform(0.5, 1.0) * pause_ms / 1_000
-
-    def _resumed(self) -> None:
-        if self.state is State.PAUSED_BY_OUTAGE:
-            paused_s = round(time.monotonic() - self._outage_since_s, 3)
-            log.info("resumed", sink=self.name, paused_s=paused_s, attempts=self._failures)
-        self._set(State.RUNNING)
-
-    def _set(self, state: State, problem: str = "") -> None:
-        self.state, self.problem = state, problem
-        metrics.RUNNING.labels(self.name).set(state is State.RUNNING)
+    def _end(self) -> None:
+        threads = list(self._threads.values())
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join()
+        self.membership.close()
+        self.log.close()
 
 
-def _record_type(topic: Topic) -> type[Record]:
-    assert topic.record is not None, f"{topic.name} holds no records"
-    return topic.record
+def first_connectors(settings: SinkSettings) -> dict[str, dict[str, str]]:
+    """Those that the settings want, by name."""
+    wanted = {kind: {"connector.class": kind} for kind in settings.sinks.enabled} | settings.sinks.connectors
+    return {name: {"name": name} | properties for name, properties in wanted.items()}

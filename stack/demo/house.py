@@ -67,6 +67,7 @@ class House:
             | self._feeds()
             | {
                 "LIQCASCADE_KAFKA__PARTITIONS": str(PARTITIONS),
+                "LIQCASCADE_REST__PORT": "0",
                 "LIQCASCADE_LOG__FORMAT": "json",
             }
         )

@@ -27,7 +27,8 @@ def servers() -> Iterator[dict[str, Store]]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(params=STORES)
+# One that lands with the put, one that lands with a script, one that gathers until the flush.
+@pytest.fixture(params=("timescale", "redis", "parquet"))
 def store(request: pytest.FixtureRequest, servers: dict[str, Store]) -> Store:
     """Each store in turn, running and empty."""
     store = servers[request.param]

@@ -1,163 +1,155 @@
-"""The worker on a real broker and real stores: what lands, what is refused, what an outage does."""
+"""Several workers on one broker: what one is told all do, and tasks go to who is there."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import httpx
 import pytest
-from confluent_kafka import Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from runtime.kafka import confluent_config
-from schemas.errors import SettingsError
-from schemas.records import Record
-from schemas.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
-from schemas.topics import LIQUIDATIONS
-from sinks.metrics import DEAD_LETTERS, MISSING
-from sinks.registry import SINKS, enabled_sinks
-from sinks.settings import SinkSettings, SinksSection
-from sinks.worker import State
+from schemas.topics import CONFIGS, LIQUIDATIONS
+from sinks.app import SinkStage
+from sinks.settings import RestSettings, SinkSettings, SinksSection
 from tests.sinks.records import liquidation
 from tests.sinks.stores import Store
-from tests.sinks.topics import Log, running, wait_for
+from tests.sinks.topics import Log, wait_for
 
-ASSETS = ("BTC", "ETH", "SOL", "PEPE", "币安人生")
-SECTION = SinksSection(backoff_ms_min=10, backoff_ms_max=100, flush_ms={"timescale": 50, "redis": 50})
+NAME = "second-of-redis"
+
+
+@pytest.fixture
+def store(servers: dict[str, Store]) -> Store:
+    store = servers["redis"]
+    store.server.start()
+    store.empty()
+    return store
 
 
 @pytest.fixture
 def settings(store: Store, log: Log) -> SinkSettings:
-    return store.settings(log.settings, SECTION)
+    section = SinksSection(enabled=(), backoff_ms_min=10, backoff_ms_max=100, flush_ms={"redis": 50})
+    return store.settings(log.settings, section).model_copy(update={"rest": RestSettings(port=0)})
 
 
-def events(first: int, count: int) -> list[Record]:
-    return [liquidation(number, asset=ASSETS[number % len(ASSETS)]) for number in range(first, first + count)]
+@contextmanager
+def started(settings: SinkSettings) -> Iterator[str]:
+    """A worker; gives the address of its REST interface."""
+    stage = SinkStage(settings)
+    stage.start()
+    assert stage.worker is not None
+    worker = stage.worker
+    try:
+        wait_for(lambda: not worker.rebalancing, "the worker")
+        yield f"http://{worker.worker_id}"
+    finally:
+        stage.close()
 
 
-def ids(first: int, count: int) -> Counter[str]:
-    return Counter(f"binance:BTCUSDT:{number}" for number in range(first, first + count))
+def ask(method: str, address: str, body: Any = None) -> Any:
+    """Again while the workers are rebalancing, as clients of Connect do."""
+    answers: list[httpx.Response] = []
+
+    def settled() -> bool:
+        answers.append(httpx.request(method, address, json=body, timeout=30.0))
+        return answers[-1].status_code != httpx.codes.CONFLICT
+
+    wait_for(settled, "the workers to agree")
+    answers[-1].raise_for_status()
+    return answers[-1].json() if answers[-1].content else None
 
 
-def headers_of(letter: Message) -> dict[str, str]:
-    headers = letter.headers()
-    assert isinstance(headers, list)
-    return {name: value.decode() for name, value in headers if isinstance(value, bytes)}
+def create(address: str, **properties: str) -> None:
+    config = {"connector.class": "redis"} | {name.replace("_", "."): value for name, value in properties.items()}
+    ask("POST", f"{address}/connectors", {"name": NAME, "config": config})
 
 
-def wait_landed(store: Store, settings: SinkSettings, expected: Counter[str]) -> None:
-    wait_for(lambda: store.landed(settings).total() >= expected.total(), f"{expected.total()} records in {store.sink}")
-    assert store.landed(settings) == expected
+def tasks(address: str) -> list[tuple[str, str]]:
+    """State and worker of each."""
+    status = ask("GET", f"{address}/connectors/{NAME}/status")
+    return [(task["state"], task["worker_id"]) for task in status["tasks"]]
 
 
-def test_what_is_appended_lands_once(store: Store, settings: SinkSettings, log: Log) -> None:
-    log.append(events(0, 2_500))
-    with running(settings, SINKS[store.sink]) as worker:
-        wait_landed(store, settings, ids(0, 2_500))
-        assert worker.condition == "ok"
-        log.append(events(2_500, 10))
-        wait_landed(store, settings, ids(0, 2_510))
-    assert worker.state is State.STOPPED
-    assert log.count(DEAD_LETTERS_TOPIC) == 0
+def of(*addresses: str) -> set[tuple[str, str]]:
+    """A running task at each."""
+    return {("RUNNING", address.removeprefix("http://")) for address in addresses}
 
 
-def test_a_stop_lands_what_is_in_hand_and_a_start_goes_on_behind_it(
-    store: Store, settings: SinkSettings, log: Log
-) -> None:
-    slow = settings.model_copy(update={"sinks": SinksSection(flush_ms={store.sink: 60_000})})
-    for first in (0, 100):
-        log.append(events(first, 100))
-        with running(slow, SINKS[store.sink]) as worker:
-            wait_for(lambda: worker.in_hand == 100, "the records in hand")
-            assert store.landed(settings) == ids(0, first)
-        assert store.landed(settings) == ids(0, first + 100)
+def events(first: int, count: int) -> list[Any]:
+    return [liquidation(number, asset=f"A{number % 17}") for number in range(first, first + count)]
 
 
-def test_bad_records_go_to_the_dead_letters_and_stop_nobody(store: Store, settings: SinkSettings, log: Log) -> None:
-    log.append(events(0, 300))
-    log.append([b"no record", None, b"\x00\x00\x00\x00\x63 schema 99"], LIQUIDATIONS)
-    log.append([liquidation(900, price=0.0), liquidation(901, notional_usd=float("inf"))])
-    log.append(events(300, 300))
-    log.append([liquidation(902, price=-1.0)])
-    with running(settings, SINKS[store.sink]) as worker:
-        wait_landed(store, settings, ids(0, 600))
-        letters = log.dead_letters(6)
-        assert worker.condition == "ok"
-    headers = [headers_of(letter) for letter in letters]
-    assert Counter(one["__connect.errors.stage"] for one in headers) == {"VALUE_CONVERTER": 3, "TASK_PUT": 3}
-    assert {one["__connect.errors.connector.name"] for one in headers} == {store.sink}
-    assert {one["__connect.errors.topic"] for one in headers} == {log.names.of(LIQUIDATIONS)}
-    assert {one["__connect.errors.exception.class.name"] for one in headers} == {
-        "schemas.errors.SchemaError",
-        "schemas.errors.RecordRefused",
-    }
-    places = {(one["__connect.errors.partition"], one["__connect.errors.offset"]) for one in headers}
-    assert len(places) == 6
-    assert all(one["__connect.errors.exception.message"] for one in headers)
-    assert {letter.value() for letter in letters} > {b"no record", None, b"\x00\x00\x00\x00\x63 schema 99"}
-    assert DEAD_LETTERS.labels(store.sink, "TASK_PUT")._value.get() >= 3
-    with running(settings, SINKS[store.sink]):  # the offsets stand behind the bad ones: none is refused again
-        log.append(events(600, 1))
-        wait_landed(store, settings, ids(0, 601))
-    assert log.count(DEAD_LETTERS_TOPIC) == 6
+def ids(count: int) -> Counter[str]:
+    return Counter(f"binance:BTCUSDT:{number}" for number in range(count))
 
 
-def test_a_killed_store_loses_and_doubles_nothing(store: Store, settings: SinkSettings, log: Log) -> None:
-    with running(settings, SINKS[store.sink]) as worker:
-        log.append(events(0, 3_000))
-        wait_for(lambda: store.landed(settings).total() > 0, "the first records")
-        store.server.kill()
-        log.append(events(3_000, 3_000))
-        wait_for(lambda: worker.state is State.PAUSED_BY_OUTAGE, "the pause")
-        assert str(store.server.port) in worker.condition
-        store.server.start()
-        wait_landed(store, settings, ids(0, 6_000))
-        assert worker.condition == "ok"
-    assert log.count(DEAD_LETTERS_TOPIC) == 0
+def test_tasks_are_shared_and_move_and_everything_lands_once(store: Store, settings: SinkSettings, log: Log) -> None:
+    with ExitStack() as stack:
+        with started(settings) as first:
+            create(first, tasks_max="2")
+            log.append(events(0, 500))
+            second = stack.enter_context(started(settings))
+            for address in (first, second):
+                wait_for(lambda at=address: set(tasks(at)) == of(first, second), "a task at each")  # type: ignore[misc]
+            log.append(events(500, 500))
+            wait_for(lambda: store.landed(settings) == ids(1_000), "all")
+        wait_for(lambda: tasks(second) == [*of(second)] * 2, "both tasks at the one that is left")
+        log.append(events(1_000, 500))
+        wait_for(lambda: store.landed(settings) == ids(1_500), "all")
+    with started(settings) as third:
+        assert ask("GET", f"{third}/connectors") == [NAME], "a worker that starts anew has the settings"
+        wait_for(lambda: set(tasks(third)) == of(third), "the tasks")
+        log.append(events(1_500, 10))
+        wait_for(lambda: store.landed(settings) == ids(1_510), "all")
 
 
-def test_a_store_that_is_out_at_the_start_is_waited_for(store: Store, settings: SinkSettings, log: Log) -> None:
-    store.server.kill()
-    log.append(events(0, 10))
-    with running(settings, SINKS[store.sink]) as worker:
-        wait_for(lambda: worker.state is State.PAUSED_BY_OUTAGE, "the pause")
-        store.server.start()
-        wait_landed(store, settings, ids(0, 10))
+def test_what_one_worker_is_told_all_do(store: Store, settings: SinkSettings, log: Log) -> None:
+    with started(settings) as first, started(settings) as second:
+        create(first, tasks_max="2")
+        connector = f"{second}/connectors/{NAME}"
+        wait_for(lambda: set(tasks(second)) == of(first, second), "a task at each")
+        ask("PUT", f"{connector}/pause")
+        wait_for(lambda: {state for state, _ in tasks(first)} == {"PAUSED"}, "the pause")
+        ask("PUT", f"{connector}/resume")
+        wait_for(lambda: set(tasks(first)) == of(first, second), "the end of the pause")
+        ask("PUT", f"{connector}/config", {"connector.class": "redis", "tasks.max": "4"})
+        wait_for(lambda: [*map(set, [tasks(first)])] == [of(first, second)] and len(tasks(first)) == 4, "four tasks")
+        ask("DELETE", connector)
+        for address in (first, second):
+            wait_for(lambda at=address: ask("GET", f"{at}/connectors") == [], "its end")  # type: ignore[misc]
 
 
-def test_a_worker_stops_during_an_outage(store: Store, settings: SinkSettings, log: Log) -> None:
-    store.server.kill()
-    with running(settings, SINKS[store.sink]) as worker:
-        wait_for(lambda: worker.state is State.PAUSED_BY_OUTAGE, "the pause")
-    assert worker.state is State.STOPPED
+def test_a_failed_task_is_seen_and_restarted_from_any_worker(store: Store, settings: SinkSettings, log: Log) -> None:
+    log.append([liquidation(1, price=0.0)])
+    with started(settings) as first, started(settings) as second:
+        create(first, errors_tolerance="none")
+        for address in (first, second):
+            wait_for(lambda at=address: tasks(at)[0][0] == "FAILED", "the failure")  # type: ignore[misc]
+        status = ask("GET", f"{second}/connectors/{NAME}/tasks/0/status")
+        assert "errors.tolerance is none" in status["trace"]
+        assert ask("GET", f"{first}/connectors/{NAME}/status")["connector"]["state"] == "RUNNING"
+        ask("PUT", f"{second}/connectors/{NAME}/config", {"connector.class": "redis", "errors.tolerance": "all"})
+        wait_for(lambda: tasks(first)[0][0] == "RUNNING", "the task with new settings")
+        for address in (first, second):
+            ask("POST", f"{address}/connectors/{NAME}/restart?includeTasks=true")
+            wait_for(lambda: tasks(first)[0][0] == "RUNNING", "the task after the restart")
 
 
-def test_workers_that_come_and_go_share_the_partitions(store: Store, settings: SinkSettings, log: Log) -> None:
-    with running(settings, SINKS[store.sink]):
-        log.append(events(0, 1_000))
-        with running(settings, SINKS[store.sink]) as second:
-            log.append(events(1_000, 1_000))
-            wait_for(lambda: second.condition == "ok", "the second worker's share")
-            log.append(events(2_000, 1_000))
-            wait_landed(store, settings, ids(0, 3_000))
-        log.append(events(3_000, 1_000))
-        wait_landed(store, settings, ids(0, 4_000))
+def test_connectors_of_the_settings_are_made_once(store: Store, settings: SinkSettings, log: Log) -> None:
+    wanted = settings.model_copy(
+        update={
+            "sinks": SinksSection(enabled=("redis",), connectors={NAME: {"connector.class": "redis", "flush.ms": "70"}})
+        }
+    )
+    with started(wanted) as address:
+        assert sorted(ask("GET", f"{address}/connectors")) == ["redis", NAME]
+        ask("PUT", f"{address}/connectors/{NAME}/config", {"connector.class": "redis", "flush.ms": "90"})
+    with started(wanted) as address:
+        assert ask("GET", f"{address}/connectors/{NAME}/config")["flush.ms"] == "90", "what people set is kept"
 
 
-def test_records_that_retention_deleted_are_missed_loudly(store: Store, settings: SinkSettings, log: Log) -> None:
-    before = MISSING.labels(store.sink)._value.get()
-    log.append(liquidation(number) for number in range(10))
-    with running(settings, SINKS[store.sink]):
-        wait_landed(store, settings, ids(0, 10))
-    log.append(liquidation(number) for number in range(10, 30))
-    partition = log.ends(LIQUIDATIONS).index(30)
-    admin = AdminClient(confluent_config(log.settings))
-    for done in admin.delete_records([TopicPartition(log.names.of(LIQUIDATIONS), partition, 25)]).values():
-        done.result()
-    with running(settings, SINKS[store.sink]):
-        wait_landed(store, settings, ids(0, 10) + ids(25, 5))
-    assert MISSING.labels(store.sink)._value.get() - before == 15
-
-
-def test_an_unknown_sink_is_named() -> None:
-    with pytest.raises(SettingsError, match="there is no sink 'paper'; choose of timescale, redis"):
-        enabled_sinks(SinkSettings(sinks=SinksSection(enabled=("paper",))))
-    with pytest.raises(SettingsError, match=r"sinks\.flush_ms\.redis: 0 ms"):
-        enabled_sinks(SinkSettings(sinks=SinksSection(flush_ms={"redis": 0})))
+def test_a_record_that_nobody_understands_stops_no_worker(store: Store, settings: SinkSettings, log: Log) -> None:
+    log.append([b"no JSON", b'{"properties": 7}', None], CONFIGS)
+    with started(settings) as address:
+        create(address, topics=log.names.of(LIQUIDATIONS))
+        wait_for(lambda: set(tasks(address)) == of(address), "the task")

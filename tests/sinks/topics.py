@@ -11,10 +11,11 @@ from runtime.kafka import confluent_config, create_topics, producer_config, topi
 from runtime.settings import KafkaSettings
 from schemas.records import Record
 from schemas.topics import DEAD_LETTERS, Topic
+from sinks.app import TOPICS
+from sinks.configs import read
 from sinks.connector import Connector
-from sinks.registry import SINKS
 from sinks.settings import SinkSettings
-from sinks.worker import Worker
+from sinks.task import Task
 from tests.sinks.records import CODEC, TOPIC_OF
 
 WAIT_S_MAX = 60.0
@@ -28,16 +29,21 @@ class Log:
         """Makes the topics of every sink, with the broker's append time as in live topics."""
         self.settings = settings
         self.names = topic_names(settings)
-        create_topics(settings, {topic for sink in SINKS.values() for topic in sink.topics} | {DEAD_LETTERS})
+        create_topics(settings, TOPICS)
         self._producer = Producer(producer_config(settings))
 
-    def append(self, records: Iterable[Record | bytes | None], topic: Topic | None = None) -> None:
+    def append(
+        self,
+        records: Iterable[Record | bytes | None],
+        topic: Topic | None = None,
+        headers: list[tuple[str, str | bytes | None]] | None = None,
+    ) -> None:
         """Append and wait for all; bytes go as they are, to `topic`."""
         for number, record in enumerate(records):
             at = topic or TOPIC_OF[type(record)]  # type: ignore[index]
             value = CODEC.encode(at, record) if isinstance(record, Record) else record
             key = getattr(record, "asset", f"key{number}")
-            self._producer.produce(self.names.of(at), key=key, value=value)
+            self._producer.produce(self.names.of(at), key=key, value=value, headers=headers or [])
             if number % 1_000 == 999:
                 self._producer.flush()
         assert self._producer.flush(WAIT_S_MAX) == 0
@@ -80,9 +86,15 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def running(settings: SinkSettings, kind: type[Connector]) -> Iterator[Worker]:
-    """A worker in a thread; at the end it is stopped and has ended in order."""
-    worker = Worker(settings, kind(settings))
+def running(
+    settings: SinkSettings, kind: type[Connector], *, first: Callable[[], None] = lambda: None, **properties: str
+) -> Iterator[Task]:
+    """A task in a thread; at the end it is stopped and has ended in order. `properties` with _ for dots.
+
+    `first`: what happens when the task is made and does not run yet."""
+    given = {name.replace("_", "."): value for name, value in properties.items()}
+    worker = Task(read({"name": kind.kind, "connector.class": kind.kind} | given, settings))
+    first()
     errors: list[BaseException] = []
 
     def run() -> None:

@@ -1,0 +1,137 @@
+"""connect.configs and connect.status, read whole at every start and followed: what all workers know together."""
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from runtime.kafka import confluent_config, producer_config, topic_names
+from runtime.settings import KafkaSettings
+from schemas.errors import BrokerUnavailable
+from schemas.topics import CONFIGS, STATUSES, Topic
+from sinks.configs_state import ConnectState, Restart
+
+ANSWER_S_MAX: Final = 15.0
+POLL_S: Final = 0.1
+RECORDS_MAX: Final = 500
+
+log = structlog.get_logger()
+
+
+class ConfigsLog:
+    """`read` from one thread; `write` from any: it returns when `read` has seen what was written."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Connects by itself; the topics must be there."""
+        names = topic_names(settings)
+        self.state = ConnectState()
+        self._names = {topic: names.of(topic) for topic in (CONFIGS, STATUSES)}
+        self._bootstrap = settings.bootstrap_servers
+        self._next: dict[str, int] = {}
+        self._seen = threading.Condition()
+        self._closing = False
+        self._producer = Producer(producer_config(settings, linger_ms=0))
+        self._consumer = Consumer(
+            confluent_config(
+                settings,
+                group_id=f"{settings.topic_prefix}unused",
+                enable_auto_commit=False,
+                enable_partition_eof=True,  # the end may be behind holes that compaction left
+            )
+        )
+        self._consumer.assign([TopicPartition(name, 0, OFFSET_BEGINNING) for name in self._names.values()])
+
+    def catch_up(self, stopping: threading.Event) -> None:
+        """Read all that there is now. Restarts in it have been done. Raises BrokerUnavailable."""
+        ends = {name: self._end(name) for name in self._names.values()}
+        while not stopping.is_set() and any(self._next.get(name, 0) < end for name, end in ends.items()):
+            self.read()
+
+    def read(self) -> list[Restart]:
+        """What has come within a moment; returns the restarts that somebody wants."""
+        restarts = []
+        messages = self._consumer.consume(RECORDS_MAX, POLL_S)
+        with self._seen:
+            for message in messages:
+                restart = self._take(message)
+                if restart is not None:
+                    restarts.append(restart)
+            if messages:
+                self._seen.notify_all()
+        return restarts
+
+    def write(self, topic: Topic, records: Iterable[tuple[str, bytes | None]], *, wait: bool = True) -> None:
+        """Append; with `wait`, until `state` has it. A value of None ends a key. Raises BrokerUnavailable."""
+        written: list[int] = []
+        failures: list[str] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                written.append(message.offset() or 0)
+            else:
+                failures.append(str(error))
+
+        name = self._names[topic]
+        try:
+            for key, value in records:
+                self._producer.produce(name, key=key, value=value, partition=0, on_delivery=delivered)
+            self._producer.poll(0)
+            if not wait:
+                return
+            left = self._producer.flush(ANSWER_S_MAX)
+        except (BufferError, KafkaException) as exc:
+            raise BrokerUnavailable(f"writing to {name} at {self._bootstrap}: {exc}") from exc
+        if failures or left:
+            raise BrokerUnavailable(f"writing to {name} at {self._bootstrap}: {(failures or ['no answer'])[0]}")
+        self._await(name, max(written, default=-1) + 1)
+
+    def deliver(self) -> None:
+        """Wait until the broker has all that was written. Raises BrokerUnavailable."""
+        if self._producer.flush(ANSWER_S_MAX):
+            raise BrokerUnavailable(f"writing the connectors' settings at {self._bootstrap}: no answer")
+
+    def close(self) -> None:
+        """Let go; who waits in `write` is let go too."""
+        self._closing = True
+        with self._seen:
+            self._seen.notify_all()
+        self._producer.flush(1.0)
+        self._consumer.close()
+
+    def _end(self, name: str) -> int:
+        """Behind the last record; a topic that was just made has no leader for a moment."""
+        deadline_s = time.monotonic() + ANSWER_S_MAX
+        while True:
+            try:
+                return int(self._consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=ANSWER_S_MAX)[1])
+            except KafkaException as exc:
+                if time.monotonic() > deadline_s:
+                    raise BrokerUnavailable(f"reading {name} at {self._bootstrap}: {exc}") from exc
+                time.sleep(POLL_S)
+
+    def _await(self, name: str, end: int) -> None:
+        deadline_s = time.monotonic() + ANSWER_S_MAX
+        with self._seen:
+            while self._next.get(name, 0) < end and not self._closing:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise BrokerUnavailable(f"writing to {name} at {self._bootstrap}: written, but not read back")
+                self._seen.wait(left_s)
+
+    def _take(self, message: Message) -> Restart | None:
+        topic, offset, key, error = message.topic(), message.offset(), message.key(), message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF and topic is not None:
+                self._next[topic] = max(offset or 0, self._next.get(topic, 0))
+            return None
+        assert topic is not None, "it comes from a topic"
+        assert offset is not None, "it comes from a partition"
+        self._next[topic] = offset + 1
+        try:
+            return self.state.apply((key or b"").decode(), message.value())
+        except (ValueError, LookupError, TypeError) as exc:
+            log.error("a record cannot be understood; it is left out", topic=topic, offset=offset, error=str(exc))
+            return None
