@@ -128,13 +128,15 @@ class Publisher:
 
     def _hand_over(self) -> None:
         self._waked = False  # before reading: a report that comes now wakes again
-        confirmed = 0
+        confirmed = newest_ms = 0
         while self._reports:
             on_report, report = self._reports.popleft()
             if not report.error:
                 confirmed += 1
-                self.clock.observe(report.append_time_ms)
+                newest_ms = report.append_time_ms
             on_report(report)
+        if confirmed:
+            self.clock.observe(newest_ms)
         metrics.CONFIRMED.inc(confirmed)
         if self._sent - self._answered < QUEUE_MAX // 2:
             self._on_room()
