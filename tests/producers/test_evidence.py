@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.drift import SIDES_CHECKED, SIDES_DISAGREEING_MIN
-from producers.evidence import MARK_AGE_MS_MAX, SideEvidence
+from producers.evidence import CHECKED_PER_S_MAX, MARK_AGE_MS_MAX, SideEvidence
 from producers.exchanges import ADAPTERS
 from producers.exchanges.binance.liquidations import limit_evidence
 from producers.marks import KEPT_MS, STEP_MS, Marks
@@ -86,7 +86,7 @@ def contradicted_after(agreeing: int, disagreeing: int) -> str | None:
     return found.contradiction
 
 
-@pytest.mark.parametrize("agreeing", [0, 5, 1_000])
+@pytest.mark.parametrize("agreeing", [0, 5, 100])
 def test_turned_sides_are_told_after_fifteen_checked_ones_and_no_earlier(agreeing: int) -> None:
     assert contradicted_after(agreeing, SIDES_DISAGREEING_MIN - 1) is None
     told = contradicted_after(agreeing, SIDES_DISAGREEING_MIN)
@@ -148,6 +148,20 @@ def test_an_order_is_filled_at_its_limit_or_better(side: str, limit: str, averag
 @pytest.mark.parametrize("frame", [b"", b"\xff", b"{}", b"[]", b'{"e":"forceOrder"}', b'{"o":{"s":1}}'])
 def test_frames_without_an_order_are_no_evidence(frame: bytes) -> None:
     assert limit_evidence(frame) == []
+
+
+def test_a_burst_is_checked_in_part_and_the_next_second_anew() -> None:
+    marks = Marks()
+    marks.set("X", Decimal(100), START_MS)
+    found = evidence(marks)
+    for _ in range(CHECKED_PER_S_MAX):
+        found.add(liquidation(Side.LONG, 99.0, START_MS + 1))
+    for _ in range(SIDES_DISAGREEING_MIN):
+        found.add(liquidation(Side.SHORT, 99.0, START_MS + 1))
+    assert found.contradiction is None
+    for _ in range(SIDES_DISAGREEING_MIN):
+        found.add(liquidation(Side.SHORT, 99.0, START_MS + 1_000))
+    assert found.contradiction is not None
 
 
 def test_the_limit_tells_of_turned_words_where_there_is_no_mark() -> None:
