@@ -141,6 +141,8 @@ class Fuzzer:
     def _decoded(self, outcome: Outcome, frame: bytes, kind: str, *, at_ms: int | None) -> list[Any]:
         events: Any
         try:
+            if kind == LIQUIDATION and self._adapter.frame_evidence is not None:
+                self._adapter.frame_evidence(frame)
             events = self._decoding.any_shape(frame, kind=kind, received_time_us=RECEIVED_TIME_US, at_ms=at_ms)
             outcome.counts["events" if events else "nothing"] += 1
         except FrameRefused as exc:
