@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from stack.cli.workers import WORKERS_MAX, run_workers
+
 
 def produce(
     exchange: Annotated[
@@ -33,10 +35,18 @@ def process() -> None:
     run(load(ProcessorSettings))
 
 
-def sink() -> None:
-    """Land the topics in TimescaleDB or PostgreSQL, and in Redis."""
+def sink(
+    workers: Annotated[
+        int, typer.Option(min=1, max=WORKERS_MAX, help="Processes that share the tasks; REST ports count up.")
+    ] = 1,
+) -> None:
+    """Land the topics in the stores: TimescaleDB or PostgreSQL, Redis, and what its REST interface is told."""
     from runtime.settings import load
     from sinks.app import run
     from sinks.settings import SinkSettings
 
-    run(load(SinkSettings))
+    settings = load(SinkSettings)
+    if workers == 1:
+        run(settings)
+    else:
+        raise typer.Exit(run_workers(workers, rest_port=settings.rest.port, operations_port=settings.operations.port))

@@ -1,5 +1,11 @@
 """Several workers on one broker: what one is told all do, and tasks go to who is there."""
 
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,9 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
+from schemas.errors import RequestRefused
 from schemas.topics import CONFIGS, LIQUIDATIONS
 from sinks.app import SinkStage
+from sinks.configs_state import Target
+from sinks.rest_api import ConnectorsApi
 from sinks.settings import RestSettings, SinkSettings, SinksSection
+from sinks.worker import Worker
 from tests.sinks.records import liquidation
 from tests.sinks.stores import Store
 from tests.sinks.topics import Log, wait_for
@@ -46,17 +56,33 @@ def started(settings: SinkSettings) -> Iterator[str]:
         stage.close()
 
 
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=10.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def first_of_two_ports() -> int:
+    """A free port with a free one behind it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as one, contextlib.suppress(OSError, OverflowError):
+            port: int = one.getsockname()[1]
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port
+
+
 def ask(method: str, address: str, body: Any = None) -> Any:
     """Again while the workers are rebalancing, as clients of Connect do."""
-    answers: list[httpx.Response] = []
+    heard: list[httpx.Response] = []
 
     def settled() -> bool:
-        answers.append(httpx.request(method, address, json=body, timeout=30.0))
-        return answers[-1].status_code != httpx.codes.CONFLICT
+        heard.append(httpx.request(method, address, json=body, timeout=30.0))
+        return heard[-1].status_code != httpx.codes.CONFLICT
 
     wait_for(settled, "the workers to agree")
-    answers[-1].raise_for_status()
-    return answers[-1].json() if answers[-1].content else None
+    heard[-1].raise_for_status()
+    return heard[-1].json() if heard[-1].content else None
 
 
 def create(address: str, **properties: str) -> None:
@@ -153,3 +179,53 @@ def test_a_record_that_nobody_understands_stops_no_worker(store: Store, settings
     with started(settings) as address:
         create(address, topics=log.names.of(LIQUIDATIONS))
         wait_for(lambda: set(tasks(address)) == of(address), "the task")
+
+
+def test_a_worker_that_does_not_know_the_others_writes_nothing(settings: SinkSettings) -> None:
+    worker = Worker(settings, "here:1")  # it does not run, so it has not joined
+    try:
+        api = ConnectorsApi(worker)
+        for call in (
+            lambda: api.create({"name": NAME, "config": {"connector.class": "redis"}}),
+            lambda: api.put(NAME, {"connector.class": "redis"}),
+            lambda: api.delete(NAME),
+            lambda: api.set_target(NAME, Target.PAUSED),
+            lambda: api.restart(NAME, include_tasks=True, only_failed=False),
+        ):
+            with pytest.raises(RequestRefused, match="conflicting operation") as caught:
+                call()
+            assert caught.value.status == httpx.codes.CONFLICT
+    finally:
+        worker.membership.close()
+        worker.log.close()
+
+
+def test_workers_of_one_command_share_the_tasks_and_end_together(
+    store: Store, settings: SinkSettings, log: Log
+) -> None:
+    first = first_of_two_ports()
+    environment = {
+        "LIQCASCADE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "LIQCASCADE_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "LIQCASCADE_KAFKA__PARTITIONS": "4",
+        "LIQCASCADE_REDIS__URL": settings.redis.url.get_secret_value(),
+        "LIQCASCADE_SINKS__ENABLED": "[]",
+        "LIQCASCADE_REST__PORT": str(first),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stack.cli", "sink", "--workers", "2"], env=os.environ | environment
+    )
+    try:
+        addresses = [f"http://127.0.0.1:{port}" for port in (first, first + 1)]
+        for address in addresses:
+            wait_for(lambda at=address: answers(at), "the worker")  # type: ignore[misc]
+        create(addresses[0], tasks_max="2", flush_ms="50")
+        wait_for(lambda: set(tasks(addresses[1])) == of(*addresses), "a task at each")
+        log.append(events(0, 100))
+        wait_for(lambda: store.landed(settings) == ids(100), "all")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert not any(answers(address) for address in addresses)
+    finally:
+        process.kill()
+        process.wait()
