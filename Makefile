@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench chaos-producers fuzz-frames connect-answers lock clean
+.PHONY: help setup demo test check bench chaos-producers chaos-detector fuzz-frames connect-answers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -35,6 +35,9 @@ bench: setup  ## one benchmark: NAME=latency (JSON is the last line)
 
 chaos-producers: setup  ## every fault at every simulated exchange, against the real producers: SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.chaos_producers $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-detector: setup  ## workers killed, frozen, joined and robbed of their state in the middle of cascades: SEED=7 (JSON is the last line)
+	@$(BIN)/python -m tests.simulation.chaos_detector $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz-frames: setup  ## damaged frames of every exchange: COUNT=1000000 each, SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.fuzz_frames --count $(or $(COUNT),1000000) --seed $(or $(SEED),7)

@@ -169,10 +169,14 @@ async def _run(settings: ProcessorSettings) -> None:
     ending = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    app = create_app(settings)
-    await app.start()
+    ended, starting = asyncio.create_task(ending.wait()), asyncio.create_task(_start(settings))
+    await asyncio.wait((ended, starting), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        log.info("ended while it was starting")
+        os._exit(0)  # it compiles or waits for the broker in threads; it owns nothing that another start would miss
+    app = await starting
     _spare_the_loop()
-    waits = [asyncio.ensure_future(wait) for wait in (ending.wait(), app.host.failed, app.wait_until_stopped())]
+    waits = [ended, *(asyncio.ensure_future(wait) for wait in (app.host.failed, app.wait_until_stopped()))]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     stopping = asyncio.create_task(app.stop())
     await asyncio.wait({stopping}, timeout=STOP_S_MAX)
@@ -182,6 +186,13 @@ async def _run(settings: ProcessorSettings) -> None:
         os._exit(BrokerUnavailable.exit_code)
     for wait in waits:
         wait.cancel()
+
+
+async def _start(settings: ProcessorSettings) -> DetectorApp:
+    await asyncio.to_thread(create_topics, settings.kafka)
+    app = DetectorApp(settings)
+    await app.start()
+    return app
 
 
 def _trouble(app: DetectorApp, stopping: asyncio.Task[None]) -> str:

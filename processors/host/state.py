@@ -49,7 +49,9 @@ def read_states(settings: KafkaSettings, partitions: Iterable[int], *, ending: t
     with LogReader(settings, {(name, partition): 0 for partition in states}, ending=ending) as reader:
         for record in reader.to_end():
             state, epoch = states[record.partition], _number(record, EPOCH_HEADER)
-            if epoch >= state.epoch and record.value is not None:  # else of an owner that was replaced
+            if record.value is None:
+                rows[record.partition].pop(record.key or b"", None)  # somebody removed it
+            elif epoch >= state.epoch:  # else of an owner that was replaced
                 state.epoch = epoch
                 rows[record.partition][record.key or b""] = epoch, record
     for partition, state in states.items():

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from processors.host.log import LogReader
 from processors.replay import Replay
 from processors.settings import DetectorSettings
-from schemas.topics import LIQUIDATIONS, SNAPSHOTS
 from stack.embedded import EmbeddedStack
 from tests.processors.topics import DetectorTopics, Worker, liquidation
 from tests.stack.waiting import eventually
@@ -62,19 +60,6 @@ class Stream:
             self._thread.join()
 
 
-def everything_is_covered(topics: DetectorTopics) -> bool:
-    """Whether the state in the topics has seen the ends of all partitions."""
-    name = topics.names.of(LIQUIDATIONS)
-    with LogReader(topics.kafka, {}, ending=threading.Event()) as reader:
-        ends = {partition: reader.bounds(name, partition)[1] for partition in topics.partitions}
-    seen = {}
-    for partition in topics.partitions:
-        for row in topics.read(SNAPSHOTS, partition):
-            if row.key == f"partition/{partition}".encode():
-                seen[partition] = int(dict(row.headers)["places"].split(b'"market.liquidations":')[1].rstrip(b"}"))
-    return seen == ends
-
-
 def test_a_killed_worker_leaves_each_output_once(topics: DetectorTopics, tmp_path: Path) -> None:
     # stream   |==========================================|
     # workers  |--- kill -9  |---- kill -9  |---- kill -9   |------- SIGTERM
@@ -86,7 +71,7 @@ def test_a_killed_worker_leaves_each_output_once(topics: DetectorTopics, tmp_pat
                 stream.more()
     with Worker(topics, tmp_path) as last:
         last.ready()
-        eventually(lambda: everything_is_covered(topics), "the state covers all")
+        eventually(lambda: topics.all_covered(), "the state covers all")
         assert last.stop() == 0
     assert topics.assert_published_as_replayed() > stream.sent // 20
     replayed = Replay(topics.kafka, DetectorSettings(), from_ms=0, to_ms=None).run(
@@ -111,7 +96,7 @@ def test_an_orderly_stop_repeats_nothing(topics: DetectorTopics, tmp_path: Path)
         stream.more()
     with Worker(topics, tmp_path) as second:
         second.ready()
-        eventually(lambda: everything_is_covered(topics), "the state covers all")
+        eventually(lambda: topics.all_covered(), "the state covers all")
         assert "liqcascade_detector_suppressed_total 0.0" in second.metrics()
         assert second.stop() == 0
     assert topics.assert_published_as_replayed() > stream.sent // 20
@@ -130,7 +115,7 @@ def test_partitions_move_between_workers(topics: DetectorTopics, tmp_path: Path)
             assert first.stop() == 0
             eventually(lambda: len(second.partitions()) == PARTITIONS, "the second owns all")
             stream.more()
-        eventually(lambda: everything_is_covered(topics), "the state covers all")
+        eventually(lambda: topics.all_covered(), "the state covers all")
         assert second.stop() == 0
     assert topics.assert_published_as_replayed() > stream.sent // 20
 
@@ -148,6 +133,6 @@ def test_a_broker_that_dies_is_waited_for(topic_prefix: str, compiled: None, tmp
                 stack.kafka.kill()
                 stack.kafka.start()
                 stream.more()
-            eventually(lambda: everything_is_covered(topics), "the state covers all")
+            eventually(lambda: topics.all_covered(), "the state covers all")
             assert worker.stop() == 0
         assert topics.assert_published_as_replayed() > stream.sent // 20

@@ -1,5 +1,6 @@
 """The topics of one test: append liquidations, read what the detector wrote, replay both logs, run workers."""
 
+import json
 import os
 import signal
 import socket
@@ -14,19 +15,22 @@ from typing import Any, Final
 
 import httpx
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from processors.detector import Delivered, Detector
 from processors.host.log import LogReader, LogRecord
-from processors.host.places import PUBLISHED
+from processors.host.places import PLACES_HEADER, PUBLISHED
 from processors.host.recovery import Recovered, recover
 from processors.journal import replay
 from processors.lead_in import MARKET
 from processors.settings import DetectorSettings
-from runtime.kafka import create_topics, producer_config, topic_names
+from processors.windows.store import why_refused
+from runtime.kafka import confluent_config, create_topics, describe, producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
+from schemas.errors import SchemaError
 from schemas.records import JournalEntry, Liquidation, Record
-from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, WINDOWS, Topic
+from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
 from tests.stack.waiting import eventually
 
@@ -101,11 +105,8 @@ class DetectorTopics:
     def replayed(self, partition: int, *, run: int) -> dict[str, list[bytes]]:
         """What the fold gives over both logs of a partition, by topic, in runs of so many."""
         detector = Detector(DetectorSettings(), partition=partition)
-        log = [
-            Delivered(record.offset, record.timestamp, CODEC.decode(Liquidation, record.value or b""))
-            for record in self.read(LIQUIDATIONS, partition)
-            if record.value != b"junk"
-        ]
+        read = [(record, _liquidation(record.value or b"")) for record in self.read(LIQUIDATIONS, partition)]
+        log = [Delivered(record.offset, record.timestamp, event) for record, event in read if event is not None]
         entries = [CODEC.decode(JournalEntry, record.value or b"") for record in self.read(JOURNAL, partition)]
         runs = [log[start : start + run] for start in range(0, len(log), run)]
         given: dict[str, list[bytes]] = {topic.name: [] for topic in PUBLISHED}
@@ -128,6 +129,30 @@ class DetectorTopics:
         sent: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in headers.items()]
         self._producer.produce(self.names.of(topic), CODEC.encode(topic, record), key, partition, headers=sent)
         assert self._producer.flush(FLUSH_S_MAX) == 0
+
+    def remove(self, topic: Topic, partition: int, key: str) -> None:
+        """Remove a row of a compacted topic."""
+        self._producer.produce(self.names.of(topic), None, key, partition)
+        assert self._producer.flush(FLUSH_S_MAX) == 0
+
+    def make_anew(self, topic: Topic) -> None:
+        """Delete a topic and create it, empty."""
+        name, admin = self.names.of(topic), AdminClient(confluent_config(self.kafka))
+        admin.delete_topics([name])[name].result()
+        eventually(lambda: name not in describe(self.kafka), "it is gone")
+        create_topics(self.kafka)
+
+    def all_covered(self) -> bool:
+        """Whether the state in the topics has seen the ends of all partitions."""
+        name = self.names.of(LIQUIDATIONS)
+        with LogReader(self.kafka, {}, ending=threading.Event()) as reader:
+            ends = {partition: reader.bounds(name, partition)[1] for partition in self.partitions}
+        seen = {}
+        for partition in self.partitions:
+            for row in self.read(SNAPSHOTS, partition):
+                if row.key == f"partition/{partition}".encode() and row.value is not None:
+                    seen[partition] = json.loads(dict(row.headers)[PLACES_HEADER])[LIQUIDATIONS.name]
+        return seen == ends
 
     def assert_published_as_replayed(self) -> int:
         """Every output stands once in its topic, in order, byte for byte as a replay gives it; returns how many."""
@@ -206,6 +231,15 @@ class Worker:
             return httpx.get(f"http://127.0.0.1:{self.port}{path}").status_code
         except httpx.TransportError:
             return None
+
+
+def _liquidation(value: bytes) -> Liquidation | None:
+    """None for what goes to the dead letters."""
+    try:
+        event = CODEC.decode(Liquidation, value)
+    except SchemaError:
+        return None
+    return None if why_refused(event) else event
 
 
 def _free_port() -> int:
