@@ -20,8 +20,7 @@ from schemas.records import CascadeAlert, FeedHealth, Record, WindowAggregate
 from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, JOURNAL, LIQUIDATIONS, OPEN_INTEREST, WINDOWS
 from schemas.words import Exchange, FeedState
 from tests.processors.logs import START_MS, cascade_log, funding, open_interest
-from tests.processors.topics import CODEC, DetectorTopics, Worker
-from tests.stack.waiting import eventually
+from tests.processors.topics import CODEC, DetectorTopics, Worker, eventually
 
 PARTITIONS: Final = 3
 CASCADES: Final = 2

@@ -11,8 +11,7 @@ import pytest
 from processors.replay import Replay
 from processors.settings import DetectorSettings
 from stack.embedded import EmbeddedStack
-from tests.processors.topics import DetectorTopics, Worker, liquidation
-from tests.stack.waiting import eventually
+from tests.processors.topics import DetectorTopics, Worker, eventually, liquidation
 
 PARTITIONS = 3
 PER_S = 400

@@ -23,7 +23,7 @@ from tests.processors.logs import funding, open_interest
 from tests.processors.topics import CODEC, DetectorTopics, liquidation
 
 OLD_MS = 1_700_000_000_000  # each is late for every window, so each gives one output at once
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SETTINGS = HostSettings(snapshot_interval_ms=200, tick_interval_ms=50)
 
 

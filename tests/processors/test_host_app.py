@@ -6,8 +6,7 @@ from pathlib import Path
 from processors.host.instance import InstanceName
 from runtime.settings import KafkaSettings
 from schemas.topics import LATE
-from tests.processors.topics import DetectorTopics, Worker, liquidation
-from tests.stack.waiting import eventually
+from tests.processors.topics import DetectorTopics, Worker, eventually, liquidation
 
 OLD_MS = 1_700_000_000_000
 

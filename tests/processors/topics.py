@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -32,7 +32,7 @@ from schemas.errors import SchemaError
 from schemas.records import JournalEntry, Liquidation, Record
 from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
-from tests.stack.waiting import eventually
+from tests.stack import waiting
 
 CODEC: Final = Codec()
 ASSETS: Final = ("BTC", "ETH", "SOL", "DOGE")
@@ -43,7 +43,13 @@ from runtime.settings import load
 run(load(ProcessorSettings))
 """
 FLUSH_S_MAX: Final = 30.0
+WORKER_S_MAX: Final = 120.0  # workers start, take over and fold beside all that a busy machine does
 STOP_S_MAX: Final = 10.0
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something that workers do."""
+    waiting.eventually(condition, what, deadline_s=WORKER_S_MAX)
 
 
 def liquidation(number: int, *, event_time_ms: int, asset: str | None = None, backlog: bool = False) -> Liquidation:

@@ -7,9 +7,9 @@ DEADLINE_S = 30.0
 POLL_S = 0.02
 
 
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Return once the condition holds; fail when it has not within 30 s."""
-    deadline = time.monotonic() + DEADLINE_S
+def eventually(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """Return once the condition holds; fail when it has not within the deadline."""
+    deadline = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {deadline_s:.0f} s: {what}"
         time.sleep(POLL_S)
