@@ -6,15 +6,16 @@ levels whose hold is over fall (by asset); once a second of T a progress record;
 record whose id came within ten minutes before it moves T and nothing else."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from processors.cascade import episode
 from processors.cascade.coverage import NOT_SEEN, Coverage
 from processors.cascade.level import NONE
-from processors.records import Position, View, aggregate_of, alert_of, progress_of, state_of
+from processors.outputs.output import WRITTEN, Output, take
+from processors.outputs.states import ALERT_MAX
+from processors.outputs.words import new_out, put_coverage
 from processors.settings import DetectorSettings
 from processors.snapshots import (
     FORMAT,
@@ -26,42 +27,28 @@ from processors.snapshots import (
     read_partition,
     write_asset,
 )
-from processors.windows.figures import NO_DATA, figures_of
-from processors.windows.kernel import (
-    ASSET_IS_DUE,
-    CLOCK_IS_DUE,
-    EVENT_IS_LATE,
-    RAISE,
-    RUN_ENDS,
-    STATE,
-    UPDATE,
-    find_falls,
-    fold_run,
-    judge_tick,
-    next_due_ms,
-)
-from processors.windows.layout import CELLS, CLOCK, LONG_AGO, NEVER, Array, rules_of
-from processors.windows.panes import count_due, first_times, take_due
+from processors.windows.intake import Consumed, Refused, read_run
+from processors.windows.kernel import NEW_TAPE, RUN_ENDS, fold_run, tick
+from processors.windows.layout import NEVER, Array
 from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, new_seen, note_all, with_room
 from processors.windows.sources import InterestFigures
-from processors.windows.store import Delivered, Store, pack
+from processors.windows.store import Delivered, Store
 from schemas.codec import Codec
 from schemas.errors import SchemaError
 from schemas.records import (
-    CascadeAlert,
     DetectorSnapshot,
     FeedHealth,
     Funding,
     JournalContext,
     JournalEntry,
+    Liquidation,
     OpenInterest,
     Record,
 )
-from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LATE, OPEN_INTEREST, PROGRESS_KEY, WINDOWS, Topic
-from schemas.topics import STATE as STATES
-from schemas.words import AlertKind, Exchange, JournalKind, Market
+from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST
+from schemas.words import EXCHANGE_SLOTS, Exchange, JournalKind, Market
 
-__all__ = ["Delivered", "Detector", "Output"]
+__all__ = ["Consumed", "Delivered", "Detector", "Output", "Refused"]
 
 LIQUIDATION_CHANNEL: Final = "liquidation"
 CONTEXT_KINDS: Final[dict[str, type[Record]]] = {
@@ -71,24 +58,25 @@ CONTEXT_KINDS: Final[dict[str, type[Record]]] = {
 }
 
 
-class Output(NamedTuple):
-    """One record to publish, in the order of the log. `id`: of the alert, window or late event; "" for states, which
-    are never deduplicated."""
+class Encoded(msgspec.Struct, frozen=True):
+    """A liquidation as the log has it."""
 
-    topic: Topic
-    key: str
-    record: Record
-    id: str
+    offset: int
+    timestamp: int
+    value: bytes
 
 
 class Detector:
-    """Folds one partition. New, or after `restore`; then `fold` and `apply` in the order of the logs."""
+    """Folds one partition. New, or after `restore`; then `fold` and `apply` in the order of the logs.
+
+    `decode`: of the records of context, where they are not encoded as `codec` does it."""
 
     def __init__(
         self,
         settings: DetectorSettings,
         *,
         partition: int | None,
+        codec: Codec | None = None,
         decode: Callable[[type[Record], bytes], Record] | None = None,
     ) -> None:
         self.settings = settings
@@ -96,18 +84,16 @@ class Detector:
         self.next_offset = 0
         self.next_sequence = 0
         self.contexts_refused = 0  # records of context that did not decode
-        self._decode = decode or Codec().decode
-        self._offset = -1  # of the liquidation that is being folded, or was last
+        self._codec = codec or Codec()
+        self._decode = decode or self._codec.decode
         self._epoch = 0
-        self._progress_s = LONG_AGO
         self._coverage = Coverage()
-        self._flags = [window.flag for window in settings.windows]
-        self._store = Store(settings)
-        self._rules = rules_of(settings)
+        self._store = Store(settings, partition=partition, headers=[self._codec.header(topic) for topic in WRITTEN])
         self._seen = new_seen(IDS_FIRST)
-        self._clock = np.zeros(1, CLOCK)
+        self._clock = self._store.clock
         self._clock["tapes"] = NOT_SEEN
-        self._ends = np.zeros(len(settings.windows), np.int64)
+        self._flags_bytes = int(self._store.words.flag_ends.sum())
+        self._see()
 
     @property
     def log_time_ms(self) -> int:
@@ -145,6 +131,10 @@ class Detector:
         note_all(heard[:, 0], heard[:, 1], self._seen)
         self._seen.counts[FORGOTTEN:] = 0
 
+    def last_events(self, asset: str) -> Array:
+        """The last 1,000 events of an asset that counted since the start, oldest first (`layout.LAST`, 18 bytes)."""
+        return self._store.last_events(asset)
+
     def state_bytes(self) -> int:
         """Memory of the assets' state, the ids of the last ten minutes aside."""
         return self._store.nbytes()
@@ -153,34 +143,41 @@ class Detector:
         """Fold liquidations in the order of their offsets; those below `next_offset` are dropped.
 
         Raises RecordRefused, and has folded nothing, when a record cannot be summed (see `store.why_refused`)."""
+        header = self._codec.encode
+        encoded = [Encoded(offset, at_ms, header(LIQUIDATIONS, liquidation)) for offset, at_ms, liquidation in run]
+        outputs, refused = self._fold(encoded, refuse=True)
+        if refused:
+            raise refused[0].reason
+        return outputs
+
+    def fold_log(self, run: Sequence[Consumed]) -> tuple[list[Output], list[Refused]]:
+        """The same for records as they stand in the log; those that cannot be read or summed are named beside."""
+        return self._fold(run, refuse=False)
+
+    def _fold(self, run: Sequence[Consumed], *, refuse: bool) -> tuple[list[Output], list[Refused]]:
         if run and run[0].offset < self.next_offset:
-            run = [delivered for delivered in run if delivered.offset >= self.next_offset]
+            run = [record for record in run if record.offset >= self.next_offset]
         if not run:
-            return []
-        packed = pack(run, self._store)
-        self._seen = with_room(self._seen, len(run))
-        offsets = packed["offset"]
-        assert (offsets[1:] > offsets[:-1]).all(), "a run stands in the order of its offsets"
+            return [], []
+        read = read_run(run, self._store, self._codec.header(LIQUIDATIONS), self._decode_liquidation)
+        if read.refused and refuse:
+            return [], read.refused
+        self._seen = with_room(self._seen, len(read.events))
+        self._make_room()
         outputs: list[Output] = []
-        store, at = self._store, 0
+        at, why = 0, RUN_ENDS
         while True:
-            at, why, what = fold_run(packed, at, self._seen, self._clock, *store.arrays, self._rules, self._ends)
+            at, why = fold_run(read.events, read.data, at, self._seen, self._store.state)
             if why == RUN_ENDS:
                 break
-            self._offset = int(offsets[at])
-            if why == CLOCK_IS_DUE:
-                self._clock_is_due(outputs)
-                continue
-            if why == EVENT_IS_LATE:
-                late = run[at].liquidation
-                outputs.append(Output(LATE, late.asset, late, late.event_id))
+            if why == NEW_TAPE:
+                self._see()
             else:
-                assert why == ASSET_IS_DUE
-                self._asset_is_due(int(packed["asset"][at]), what, outputs)
-            at += 1
-        self._offset = int(offsets[-1])
-        self.next_offset = self._offset + 1
-        return outputs
+                self._take(outputs)
+        take(self._store, outputs)
+        self.next_offset = run[-1].offset + 1
+        self._clock["offset"] = run[-1].offset
+        return outputs, read.refused
 
     def apply(self, entry: JournalEntry) -> list[Output]:
         """Apply the next entry of the journal; one that was applied before, or of a replaced owner, gives nothing."""
@@ -206,7 +203,7 @@ class Detector:
         state = PartitionState(
             now_ms=int(clock["now_ms"]),
             epoch=self._epoch,
-            progress_s=self._progress_s,
+            progress_s=int(clock["progress_s"]),
             tapes=clock["tapes"].tolist(),
             feeds=dict(sorted(self._coverage.feeds.items())),
         )
@@ -227,10 +224,12 @@ class Detector:
             check_format(snapshot)
             state = read_partition(snapshot)
             self.next_offset, self.next_sequence = snapshot.next_offset, snapshot.next_sequence
-            self._offset = self.next_offset - 1
+            self._clock["offset"] = self.next_offset - 1
             self._clock["now_ms"], self._clock["tapes"] = state.now_ms, state.tapes
-            self._epoch, self._progress_s = state.epoch, state.progress_s
+            self._clock["progress_s"] = state.progress_s
+            self._epoch = state.epoch
             self._coverage.feeds = dict(state.feeds)
+        self._see()
 
     def _snapshot_row(self, asset: str, state: bytes) -> DetectorSnapshot:
         return DetectorSnapshot(
@@ -244,21 +243,11 @@ class Detector:
 
     def _tick(self, tick_ms: int, sequence: int, outputs: list[Output]) -> None:
         """T moves to `tick_ms`; the assets that are not quiet are judged at tick_lag_ms before it."""
-        clock, store = self._clock[0], self._store
-        now_ms = max(int(clock["now_ms"]), tick_ms)
-        clock["now_ms"] = now_ms
-        if now_ms >= clock["alarm_ms"]:
-            self._clock_is_due(outputs)
-        due = np.zeros(len(store.names), np.int64)
-        if not judge_tick(now_ms, sequence, len(store.names), *store.arrays, self._rules, due):
-            return
-        judged = store.judged
-        for row in sorted(np.flatnonzero(due).tolist(), key=store.names.__getitem__):
-            self._ends[:] = LONG_AGO
-            if due[row] & RAISE:
-                pane_ms = int(store.sizes["pane_ms"][judged])
-                self._ends[judged] = (now_ms - self.settings.tick_lag_ms) // pane_ms - 1
-            self._asset_is_due(row, int(due[row]), outputs)
+        self._clock["now_ms"] = max(self.log_time_ms, tick_ms)
+        self._make_room()
+        while not tick(sequence, self._store.state):
+            self._take(outputs)
+        take(self._store, outputs)
 
     def _let_in(self, context: JournalContext, sequence: int) -> None:
         """Take a record of another topic; what does not decode or fit is counted, the same in every replay."""
@@ -273,6 +262,7 @@ class Detector:
         if isinstance(record, FeedHealth):
             if record.channel == LIQUIDATION_CHANNEL and record.exchange is not Exchange.UNKNOWN:
                 self._coverage.hear(record.exchange, record.state)
+                self._see()
             return
         assert isinstance(record, OpenInterest | Funding)
         row = self._store.row(record.asset)
@@ -281,120 +271,27 @@ class Detector:
         if not self._store.sources.hear(row, self._store.assets, record, context.append_time_ms):
             self.contexts_refused += 1
 
-    def _clock_is_due(self, outputs: list[Output]) -> None:
-        """T passed the alarm: close windows, let levels fall, say how far the partition is, and set the next alarm."""
-        now_ms = self.log_time_ms
-        self._close_windows(now_ms, outputs)
-        self._let_fall(now_ms, outputs)
-        if now_ms // 1_000 > self._progress_s:
-            self._progress_s = now_ms // 1_000
-            partition = self.partition or 0
-            outputs.append(Output(STATES, f"{PROGRESS_KEY}/{partition}", progress_of(self._position()), ""))
-        self._set_alarm()
+    def _see(self) -> None:
+        """Tell the compiled code what is known of the exchanges."""
+        clock, coverage = self._clock[0], self._coverage
+        coverage.see(clock["tapes"].tolist())
+        clock["known"] = 0
+        for exchange in coverage.exchanges:
+            clock["known"][EXCHANGE_SLOTS[exchange]] = 1
+        clock["told"] = coverage.confidence(correlated=True, correlation_weight=0.0)
+        put_coverage(self._store.words, coverage.exchanges)
 
-    def _set_alarm(self) -> None:
-        store = self._store
-        due_ms = next_due_ms(store.assets, len(store.names), self._rules)
-        alarm_ms = min((self._progress_s + 1) * 1_000, due_ms)
-        assert alarm_ms > self.log_time_ms, "all that is due was done"
-        self._clock["alarm_ms"] = alarm_ms
+    def _make_room(self) -> None:
+        """Say how much one event may write: an alert and a state."""
+        names = self._store.names_table
+        longest = int(np.diff(names.ends, prepend=0).max()) if len(names.ends) else 0
+        self._clock["room"] = 2 * (ALERT_MAX + self._flags_bytes + 3 * longest)
 
-    def _close_windows(self, now_ms: int, outputs: list[Output]) -> None:
-        store = self._store
-        count = len(store.names)
-        places = count_due(now_ms, store.assets, count, store.sizes)
-        if not places:
-            return
-        windows = np.zeros((places, 3), np.int64)
-        events, micro_usd = np.zeros((places, CELLS), np.int64), np.zeros((places, CELLS), np.int64)
-        closed = take_due(now_ms, store.assets, count, store.panes, store.sizes, windows, events, micro_usd)
-        position = self._position()
-        rows = windows[:closed].tolist()
-        for i in sorted(range(closed), key=lambda i: (rows[i][0], rows[i][1], store.names[rows[i][2]])):
-            end_ms, index, row = rows[i]
-            size = self.settings.windows[index]
-            record = aggregate_of(
-                store.names[row],
-                size.size_ms,
-                end_ms,
-                size.grace_ms,
-                events[i].tolist(),
-                micro_usd[i].tolist(),
-                position,
-            )
-            outputs.append(Output(WINDOWS, record.asset, record, record.window_id))
+    def _take(self, outputs: list[Output]) -> None:
+        """Take outputs away; where there was none, the buffer is too small."""
+        if not self._store.out.counts[0]:
+            self._store.out = new_out(2 * len(self._store.out.data))
+        take(self._store, outputs)
 
-    def _let_fall(self, now_ms: int, outputs: list[Output]) -> None:
-        store = self._store
-        ranks = np.empty(len(store.names), np.int64)
-        if not find_falls(now_ms, store.assets, len(store.names), self._rules, ranks):
-            return
-        falling = np.flatnonzero(ranks < store.assets["level"][: len(ranks)]).tolist()
-        for row in sorted(falling, key=store.names.__getitem__):
-            asset, rank = store.scalars(row), int(ranks[row])
-            previous = episode.fall(asset, rank)
-            self._ends[:] = LONG_AGO
-            kind = AlertKind.LOWERED if rank > NONE else AlertKind.ENDED
-            self._alert(self._view(row), row, kind, previous, outputs)
-            if rank == NONE:
-                episode.end(asset)
-
-    def _asset_is_due(self, row: int, what: int, outputs: list[Output]) -> None:
-        """Publish what an asset is due for; `_ends` says which windows."""
-        asset, now_ms = self._store.scalars(row), self.log_time_ms
-        view = self._view(row)
-        if what & RAISE:
-            view = self._raise(view, row, outputs)
-        elif what & UPDATE:
-            self._alert(view, row, AlertKind.UPDATED, view.figures.level, outputs)
-        if what & STATE:
-            record = state_of(view)
-            outputs.append(Output(STATES, record.asset, record, ""))
-            asset["state_ms"] = now_ms
-            asset["quiet"] = view.figures.judged.events == 0 and view.figures.level == NONE
-            asset["dirty"] = True
-
-    def _raise(self, view: View, row: int, outputs: list[Output]) -> View:
-        """Raise the level to what `view` justifies; returns the view with the new level."""
-        asset, store, now_ms = self._store.scalars(row), self._store, self.log_time_ms
-        judged = store.judged
-        end_ms = int((self._ends[judged] + 1) * store.sizes["pane_ms"][judged])
-        from_ms = end_ms - self.settings.judged_size_ms
-        previous = episode.rise(asset, view.figures.rank, now_ms=now_ms, from_ms=from_ms)
-        if previous == NONE:
-            first_ms = np.empty_like(asset["first_ms"])
-            first_times(store.panes, row, store.sizes[0], asset["heads"][0], from_ms, end_ms, first_ms)
-            asset["first_ms"] = first_ms
-        self._clock["alarm_ms"] = min(int(self._clock[0]["alarm_ms"]), now_ms + self.settings.hold_ms)
-        view = self._view(row)
-        self._alert(view, row, AlertKind.RAISED, previous, outputs)
-        return view
-
-    def _alert(self, view: View, row: int, kind: AlertKind, previous: int, outputs: list[Output]) -> None:
-        asset = self._store.scalars(row)
-        record: CascadeAlert = alert_of(view, kind, sequence=int(asset["sequence"]), previous=previous)
-        outputs.append(Output(ALERTS, record.asset, record, record.alert_id))
-        asset["sequence"] += 1
-        asset["alert_ms"] = self.log_time_ms
-        asset["fresh"] = False
-        asset["dirty"] = True
-
-    def _view(self, row: int) -> View:
-        store, now_ms = self._store, self.log_time_ms
-        figures = figures_of(store, row, self._ends, now_ms=now_ms, rules=self._rules)
-        self._coverage.see(self._clock[0]["tapes"].tolist())
-        return View(
-            asset=store.names[row],
-            figures=figures,
-            boost=self.settings.score.boost,
-            flags=tuple([flag for i, flag in enumerate(self._flags) if figures.flags >> i & 1]),
-            coverage=self._coverage.exchanges,
-            confidence=self._coverage.confidence(
-                correlated=figures.correlation != NO_DATA,
-                correlation_weight=self.settings.score.weights.correlation,
-            ),
-            position=self._position(),
-        )
-
-    def _position(self) -> Position:
-        return Position(self.partition, self._offset, self.log_time_ms)
+    def _decode_liquidation(self, value: bytes) -> Liquidation:
+        return self._codec.decode(Liquidation, value)

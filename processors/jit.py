@@ -1,7 +1,7 @@
 """Compiled functions: Numba, typed for mypy, cached on disk so that only the first start of an installation compiles.
 
 Numba drops a cached function when its own file changes, but not when a file that it calls into does: a level could be
-judged by yesterday's thresholds. So the cache lies in a folder named after the content of all compiled files."""
+judged by yesterday's thresholds. So the cache lies in a folder named after the content of all compiled files and of those whose numbers they use."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,13 +11,15 @@ from typing import Any, Final, TypeVar, cast
 import numba
 
 PACKAGE: Final = Path(__file__).parent
-COMPILED: Final = ("windows", "metrics", "cascade")  # folders whose files may hold compiled functions
+COMPILED: Final = ("windows", "metrics", "cascade", "outputs")  # folders whose files may hold compiled functions
+_OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _fingerprint() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([Path(__file__), *(file for name in COMPILED for file in (PACKAGE / name).glob("*.py"))]):
+    constants = (Path(__file__), PACKAGE / "settings.py", PACKAGE.parent / "schemas" / "words.py")
+    for path in sorted([*constants, *(file for name in COMPILED for file in (PACKAGE / name).glob("*.py"))]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -32,4 +34,15 @@ numba.config.LOOP_VECTORIZE = numba.config.SLP_VECTORIZE = 0
 
 def jit(function: F) -> F:
     """Compile at the first call. Divisions follow IEEE 754 and no operation is reordered: results are reproducible."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function))
+    return cast(F, numba.njit(cache=True, **_OPTIONS)(function))
+
+
+def part(function: F) -> F:
+    """The same for a function that only compiled functions call. Numba compiles what a function calls anew with it, so
+    whatever stands between Python and the leaves costs time; `inlined` takes a level out."""
+    return cast(F, numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function))
+
+
+def inlined(function: F) -> F:
+    """The same for a function that is called in one or two places: its text is put there."""
+    return cast(F, numba.njit(inline="always", **_OPTIONS)(function))

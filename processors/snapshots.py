@@ -6,16 +6,17 @@ import msgspec
 import numpy as np
 
 from processors.windows.context import NOBODY
-from processors.windows.layout import SIDES, Array
+from processors.windows.layout import LONG_AGO, NO_PARTITION, SIDES, Array
+from processors.windows.panes import add_up
 from processors.windows.sources import Sources
 from processors.windows.store import Store
 from schemas.errors import SchemaError
 from schemas.records import DetectorSnapshot
-from schemas.words import EXCHANGE_SLOTS, FeedState
+from schemas.words import EXCHANGE_SLOTS, EXCHANGES_MAX, FeedState
 
-FORMAT: Final = 2  # a change of these structs, of a row of scalars or of the order of cells makes it 3
+FORMAT: Final = 3  # a change of these structs, of a row of scalars or of the order of cells makes it 4
 PARTITION_ROW: Final = ""  # in place of the asset
-NO_PARTITION: Final = -1  # of a fold over a file
+CELLS_MAX: Final = EXCHANGES_MAX * SIDES  # places are numbered as if all exchanges were there that may ever be
 
 
 class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,29 +52,29 @@ class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
     sizes_ms: list[tuple[int, int]]  # size and grace, for the rings depend on both
     scalars: bytes
     cells: bytes  # uint32
-    cell_events: bytes  # int32
+    cell_events: bytes  # int64
     cell_micro_usd: bytes  # int64
     bins: bytes  # uint32
-    bin_events: bytes  # int32
+    bin_events: bytes  # uint16
     totals: Ring
     sources: list[SourceState]
 
 
 def write_asset(store: Store, row: int) -> bytes:
     """State of one asset."""
-    events = store.panes.cell_events[row].reshape(-1)
-    micro_usd = store.panes.cell_micro_usd[row].reshape(-1)
-    bins = store.bins[row].reshape(-1)
-    cells, places = np.flatnonzero(events), np.flatnonzero(bins)
+    panes = store.panes.cells[row]
+    places, cells = np.nonzero(panes[:, :, 0])
+    found = panes[places, cells]
+    slots, bins = np.nonzero(store.bins[row])
     return msgspec.msgpack.encode(
         AssetRow(
             sizes_ms=_sizes(store),
             scalars=store.assets[row].tobytes(),
-            cells=cells.astype(np.uint32).tobytes(),
-            cell_events=events[cells].tobytes(),
-            cell_micro_usd=micro_usd[cells].tobytes(),
-            bins=places.astype(np.uint32).tobytes(),
-            bin_events=bins[places].tobytes(),
+            cells=(places * CELLS_MAX + cells).astype(np.uint32).tobytes(),
+            cell_events=found[:, 0].tobytes(),
+            cell_micro_usd=found[:, 1].tobytes(),
+            bins=(bins * EXCHANGES_MAX + slots).astype(np.uint32).tobytes(),
+            bin_events=store.bins[row][slots, bins].tobytes(),
             totals=_ring(store.sources.context.totals[row].reshape(-1)),
             sources=_sources(store.sources, row),
         )
@@ -91,22 +92,22 @@ def read_asset(store: Store, snapshot: DetectorSnapshot) -> None:
                 f" settings {_sizes(store)}; begin from the log"
             )
         row = store.row(snapshot.asset)
-        cells = np.frombuffer(state.cells, np.uint32)
-        store.panes.cell_events[row].reshape(-1)[cells] = np.frombuffer(state.cell_events, np.int32)
-        store.panes.cell_micro_usd[row].reshape(-1)[cells] = np.frombuffer(state.cell_micro_usd, np.int64)
-        store.bins[row].reshape(-1)[np.frombuffer(state.bins, np.uint32)] = np.frombuffer(state.bin_events, np.int32)
+        places, cells = np.divmod(np.frombuffer(state.cells, np.uint32), CELLS_MAX)
+        store.panes.cells[row][places, cells, 0] = np.frombuffer(state.cell_events, np.int64)
+        store.panes.cells[row][places, cells, 1] = np.frombuffer(state.cell_micro_usd, np.int64)
+        bins, slots = np.divmod(np.frombuffer(state.bins, np.uint32), EXCHANGES_MAX)
+        store.bins[row][slots, bins] = np.frombuffer(state.bin_events, np.uint16)
         _fill(store.sources.context.totals[row].reshape(-1), state.totals)
         for source in state.sources:
             _put_source(store.sources, row, source)
         store.assets[row] = np.frombuffer(state.scalars, store.assets.dtype)[0]
     except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise SchemaError(f"restoring {snapshot.asset}: {exc}; begin from the log") from exc
-    _add_up(store.panes.events[row], store.panes.cell_events[row])
-    _add_up(store.panes.micro_usd[row], store.panes.cell_micro_usd[row])
-    cells = store.panes.cell_micro_usd[row]
-    store.panes.balance[row] = cells[:, ::SIDES].sum(axis=1) - cells[:, 1::SIDES].sum(axis=1)
     scalars = store.scalars(row)
+    add_up(store.panes, row, store.sizes, scalars["heads"])
     scalars["next_offset"], scalars["next_sequence"] = snapshot.next_offset, snapshot.next_sequence
+    scalars["events"] = 0  # the last ones are not kept
+    store.due_ms[row] = LONG_AGO  # to be found
 
 
 def read_partition(snapshot: DetectorSnapshot) -> PartitionState:
@@ -158,7 +159,3 @@ def _fill(values: Array, ring: Ring) -> None:
 
 def _sizes(store: Store) -> list[tuple[int, int]]:
     return [(int(size["size_ms"]), int(size["grace_ms"])) for size in store.sizes]
-
-
-def _add_up(totals: Array, cells: Array) -> None:
-    totals[:] = cells.sum(axis=1)

@@ -36,9 +36,7 @@ class Codec:
         kind = type(record)
         if kind is not topic.record:
             raise SchemaError(f"{topic.name} holds {_name(topic.record)}, not {kind.__name__}")
-        header = self._headers.get(topic.name)
-        if header is None:
-            header = self._start(topic, kind)
+        header = self.header(topic)
         flat = self._flat.get(topic.name)
         if flat is None:
             return self._encode(record, header, topic)
@@ -48,6 +46,14 @@ class Codec:
             return self._encode(record, header, topic)
         except _DOES_NOT_FIT as exc:
             raise SchemaError(f"encoding {kind.__name__} for {topic.name}: {exc!r}") from exc
+
+    def header(self, topic: Topic) -> bytes:
+        """What stands before every record that this codec writes to a topic: magic byte and schema id."""
+        header = self._headers.get(topic.name)
+        if header is None:
+            assert topic.record is not None, f"{topic.name} holds no records"
+            header = self._start(topic, topic.record)
+        return header
 
     def _encode(self, record: Record, header: bytes, topic: Topic) -> bytes:
         kind = type(record)

@@ -4,23 +4,30 @@ An episode begins where a level rises above NONE and ends where it is NONE again
 are T in ms; `row` is an asset's row of scalars."""
 
 from processors.cascade.level import NONE
-from processors.jit import jit
+from processors.jit import part
 from processors.windows.layout import NEVER, Row
 
 
-def rise(row: Row, rank: int, *, now_ms: int, from_ms: int) -> int:
+@part
+def rise(row: Row, rank: int, now_ms: int, from_ms: int) -> int:
     """Raise the level to `rank`; returns the level before. `from_ms`: start of the window that raised it."""
-    before = int(row["level"])
-    assert rank > before, f"rising from {before} to {rank}"
-    if before == NONE:
-        row["episode_ms"], row["episode_from_ms"] = now_ms, from_ms
-        row["sequence"], row["peak"] = 0, NONE
-    row["level"] = rank
-    row["peak"] = max(int(row["peak"]), rank)
-    return before
+    previous = int(row.level)
+    if previous == NONE:
+        row.episode_ms, row.episode_from_ms = now_ms, from_ms
+        row.sequence, row.peak = 0, NONE
+    row.level = rank
+    row.peak = max(row.peak, rank)
+    return previous
 
 
-@jit
+@part
+def justify(row: Row, rank: int, now_ms: int) -> None:
+    """Note that a rank, and so every lower one above NONE, is justified now."""
+    for lower in range(NONE + 1, rank + 1):
+        row.justified_ms[lower] = now_ms
+
+
+@part
 def rank_in_force(row: Row, now_ms: int, hold_ms: int) -> int:
     """The highest rank that was justified within the hold, at most the level."""
     rank = row.level
@@ -29,26 +36,14 @@ def rank_in_force(row: Row, now_ms: int, hold_ms: int) -> int:
     return int(rank)
 
 
-@jit
+@part
 def falls_at_ms(row: Row, hold_ms: int) -> int:
     """When the level falls unless it is justified again, or NEVER."""
     return int(row.justified_ms[row.level] + hold_ms) if row.level > NONE else NEVER
 
 
-def fall(row: Row, rank: int) -> int:
-    """Lower the level to `rank`; returns the level before."""
-    before = int(row["level"])
-    assert rank < before, f"falling from {before} to {rank}"
-    row["level"] = rank
-    return before
-
-
+@part
 def end(row: Row) -> None:
     """Forget an episode whose end was published."""
-    row["peak"] = NONE
-    row["first_ms"] = NEVER
-
-
-def episode_id(asset: str, episode_ms: int) -> str:
-    """Asset and start of the episode."""
-    return f"{asset}:{episode_ms}"
+    row.peak = NONE
+    row.first_ms[:] = NEVER

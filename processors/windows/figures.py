@@ -1,135 +1,106 @@
 """The numbers behind one published record: a window of each size, the exchanges in the judged one, and its score."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from processors.cascade.level import NONE, level_rank
-from processors.cascade.score import Terms, boosted, probability_nano, terms_nano
-from processors.jit import jit
+from processors.cascade.score import boosted, probability_nano, terms_nano
+from processors.jit import inlined, part
+from processors.metrics.correlation import mean_pearson
 from processors.metrics.correlation_lag import lag_bins
 from processors.metrics.first_mover import first_slot
 from processors.metrics.leading_exchange import leading_slot
 from processors.metrics.metric import NOBODY
-from processors.windows.context import CHANGE_5M, RATE, Context, refresh_context
-from processors.windows.kernel import refresh_correlation
-from processors.windows.layout import CELLS, LONG_AGO, SIDES, Array, Row
-from processors.windows.panes import TEN, Panes, binned, window_cells, window_sum
-from processors.windows.store import Store
-from schemas.words import EXCHANGES_MAX
+from processors.windows.bins import binned
+from processors.windows.context import CHANGE_5M, RATE, refresh_context
+from processors.windows.layout import LONG_AGO, SIDES, SLOTS, Array, Row
+from processors.windows.panes import TEN, window_cells, window_sums
+from processors.windows.state import State
 
-# places in the numbers that `measure` fills
+# places in `State.numbers`
 TERMS: Final = 0
-PROBABILITY, RANK, BOOSTED, LEADER, FLAGS, MOVER, CORRELATION, LAG, LEVEL, PEAK, EPISODE, NEWEST = range(6, 18)
-EVENTS: Final = 18
-MICRO_USD: Final = EVENTS + EXCHANGES_MAX
-WINDOWS: Final = MICRO_USD + EXCHANGES_MAX
+PROBABILITY, RANK, BOOSTED, LEADER, FLAGS, MOVER, CORRELATION, LAG, JUDGED = range(6, 15)
+EVENTS: Final = 15  # by exchange, in the judged window
+MICRO_USD: Final = EVENTS + SLOTS
+NUMBERS: Final = MICRO_USD + SLOTS  # then the windows, by size
 WINDOW: Final = 5  # numbers a window
+COUNT, BEFORE, WINDOW_MICRO_USD, BEFORE_MICRO_USD, LONG_MICRO_USD = range(WINDOW)
 NO_DATA: Final = -1
-DECIMALS: Final = 6
 
 
-class WindowSums(NamedTuple):
-    """One window and the one before it; sums of money in micro-USD."""
-
-    size_ms: int
-    events: int
-    before: int
-    micro_usd: int
-    before_micro_usd: int
-    long_micro_usd: int
-
-
-class Figures(NamedTuple):
-    """`judged` is the window of the judged size; `events` and `micro_usd` are its parts by exchange slot."""
-
-    windows: list[WindowSums]
-    judged: WindowSums
-    events: list[int]
-    micro_usd: list[int]
-    terms: Terms
-    probability_nano: int
-    rank: int
-    boosted: bool
-    context: list[float | None]  # as `processors.windows.context` names them
-    leader: int  # slot or NOBODY
-    flags: int  # bit s: the flag of size s stands
-    mover: int  # slot or NOBODY
-    correlation: int  # millionths, or NO_DATA
-    lag_ms: int  # or LONG_AGO
-    level: int
-    peak: int
-    episode_ms: int
-    newest_ms: int
-
-
-@jit
-def measure(
-    a: int,
-    now_ms: int,
-    assets: Array,
-    panes: Panes,
-    bins: Array,
-    context: Context,
-    sizes: Array,
-    rules: Array,
-    ends: Array,
-    numbers: Array,
-) -> None:
-    """Fill `numbers` for the windows whose newest panes are `ends`, by size.
+@part
+def measure(a: int, state: State) -> None:
+    """Fill `state.numbers` for the windows of an asset at T whose newest panes are `state.ends`, by size.
 
     LONG_AGO in `ends` stands for the window that holds the newest event or, once that is older, the one that ends at
     T - tick_lag_ms; it is replaced by what was taken."""
-    asset, rule = assets[a], rules[0]
-    refresh_correlation(asset, bins[a], now_ms, rule)
-    refresh_context(a, now_ms, asset, context)
-    cells = np.zeros((2, CELLS), np.int64)
+    asset, numbers, ends = state.assets[a], state.numbers, state.ends
+    rule, now_ms = state.rules[asset.rule], state.clock[0].now_ms
+    refresh_correlation(asset, state.bins[a], now_ms, rule)
+    refresh_context(a, now_ms, asset, state.context)
     numbers[:] = 0
-    for s in range(sizes.shape[0]):
-        size = sizes[s]
+    sums = state.panes.sums[a]
+    for s in range(state.sizes.shape[0]):
+        size = state.sizes[s]
         head = asset.heads[s]
         if ends[s] == LONG_AGO:
             ends[s] = max(head, (now_ms - rule.tick_lag_ms) // size.pane_ms - 1)
-        cells[:] = 0
-        window_cells(panes, a, size, head, ends[s], cells[0], cells[1])
-        window = numbers[WINDOWS + s * WINDOW : WINDOWS + (s + 1) * WINDOW]
-        window[1] = window_sum(panes.events[a], size, head, ends[s] - TEN)
-        window[3] = window_sum(panes.micro_usd[a], size, head, ends[s] - TEN)
-        for cell in range(CELLS):
-            window[0] += cells[0, cell]
-            window[2] += cells[1, cell]
-            if cell % SIDES == 0:
-                window[4] += cells[1, cell]
-            if s == rule.judged:
-                numbers[EVENTS + cell // SIDES] += cells[0, cell]
-                numbers[MICRO_USD + cell // SIDES] += cells[1, cell]
-        if window[0] >= size.flag_events or now_ms - asset.flagged_ms[s] < rule.hold_ms:
+        window = numbers[NUMBERS + s * WINDOW : NUMBERS + (s + 1) * WINDOW]
+        window[COUNT], window[WINDOW_MICRO_USD], balance = window_sums(sums, size, head, ends[s])
+        window[BEFORE], window[BEFORE_MICRO_USD], _ = window_sums(sums, size, head, ends[s] - TEN)
+        window[LONG_MICRO_USD] = (window[WINDOW_MICRO_USD] + balance) // 2
+        if window[COUNT] >= rule.flag_events[s] or now_ms - asset.flagged_ms[s] < rule.hold_ms:
             numbers[FLAGS] |= 1 << s
         if s == rule.judged:
-            _score(window, asset, rule, numbers)
-    numbers[LEADER] = leading_slot(numbers[MICRO_USD:WINDOWS], numbers[EVENTS:MICRO_USD])
-    _refresh_lag(asset, bins[a], now_ms, numbers[LEADER], rule)
+            _judged(a, size, window, balance, state)
+    numbers[LEADER] = leading_slot(numbers[MICRO_USD:NUMBERS], numbers[EVENTS:MICRO_USD])
+    _refresh_lag(asset, state.bins[a], now_ms, numbers[LEADER], rule)
     numbers[MOVER] = first_slot(asset.first_ms) if asset.peak > NONE else NOBODY
     numbers[CORRELATION] = NO_DATA if np.isnan(asset.correlation) else round(asset.correlation * 1_000_000)
     numbers[LAG] = asset.lag_ms
-    numbers[LEVEL], numbers[PEAK] = asset.level, asset.peak
-    numbers[EPISODE], numbers[NEWEST] = asset.episode_ms, asset.newest_ms
 
 
-@jit
-def _score(window: Array, asset: Row, rule: Row, numbers: Array) -> None:
-    balance = 2 * window[4] - window[2]
+@inlined
+def _judged(a: int, size: Row, window: Array, balance: int, state: State) -> None:
+    """Score and exchanges of the judged window."""
+    asset, numbers = state.assets[a], state.numbers
+    rule = state.rules[asset.rule]
+    numbers[JUDGED] = rule.judged
+    cells = np.zeros((SLOTS * SIDES, 2), np.int64)
+    window_cells(state.panes, a, size, asset.heads[rule.judged], state.ends[rule.judged], cells)
+    for cell in range(cells.shape[0]):
+        numbers[EVENTS + cell // SIDES] += cells[cell, 0]
+        numbers[MICRO_USD + cell // SIDES] += cells[cell, 1]
     funding, change_pct = asset.context[RATE], asset.context[CHANGE_5M]
-    terms = terms_nano(window[0], window[1], window[2], balance, asset.correlation, funding, change_pct, rule)
-    boost = boosted(window[0], window[1], rule)
+    terms = terms_nano(
+        window[COUNT], window[BEFORE], window[WINDOW_MICRO_USD], balance, asset.correlation, funding, change_pct, rule
+    )
+    boost = boosted(window[COUNT], window[BEFORE], rule)
     for i, term in enumerate(terms):
         numbers[TERMS + i] = term
     numbers[BOOSTED] = boost
     numbers[PROBABILITY] = probability_nano(terms, boost, rule)
-    numbers[RANK] = level_rank(numbers[PROBABILITY], window[0], window[1], rule)
+    numbers[RANK] = level_rank(numbers[PROBABILITY], window[COUNT], window[BEFORE], rule)
 
 
-@jit
+@inlined
+def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None:
+    """Recompute the correlation once a second of T, over the span that ends at the whole second."""
+    second = now_ms // 1_000
+    if asset.correlation_s == second:
+        return
+    asset.correlation_s = second
+    asset.correlation = np.nan
+    dense = 0
+    for slot in range(bins.shape[0]):
+        dense += asset.bin_events[slot] >= rule.events_min
+    if dense > 1:
+        counts = binned(bins, asset, second * 1_000, rule, rule.bin_ms // rule.lag_bin_ms)
+        asset.correlation = mean_pearson(counts, rule.events_min)
+
+
+@inlined
 def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -> None:
     """Recompute the lag of the highest correlation once a second of T and leading exchange."""
     second = now_ms // 1_000
@@ -139,27 +110,3 @@ def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -
         lag = lag_bins(binned(bins, asset, second * 1_000, rule, 1), leader, rule.lag_bins_max, rule.events_min)
         asset.lag_ms = LONG_AGO if lag == LONG_AGO else lag * rule.lag_bin_ms
         asset.lag_s, asset.lag_leader = second, leader
-
-
-def figures_of(store: Store, row: int, ends: Array, *, now_ms: int, rules: Array) -> Figures:
-    """Figures of an asset at T = `now_ms`; `ends` as in `measure`."""
-    buffer = np.empty(WINDOWS + len(store.sizes) * WINDOW, np.int64)
-    measure(row, now_ms, *store.arrays, rules, ends, buffer)
-    numbers: list[int] = buffer.tolist()
-    windows = [
-        WindowSums(size_ms, *numbers[place : place + WINDOW])
-        for size_ms, place in zip(store.sizes_ms, range(WINDOWS, len(numbers), WINDOW), strict=True)
-    ]
-    velocity, acceleration, volume, correlation, funding, open_interest = numbers[TERMS:PROBABILITY]
-    return Figures(
-        windows,
-        windows[store.judged],
-        numbers[EVENTS:MICRO_USD],
-        numbers[MICRO_USD:WINDOWS],
-        (velocity, acceleration, volume, correlation, funding, open_interest),
-        numbers[PROBABILITY],
-        numbers[RANK],
-        bool(numbers[BOOSTED]),
-        [None if value != value else round(value, DECIMALS) for value in store.assets["context"][row].tolist()],
-        *numbers[LEADER:EVENTS],
-    )

@@ -9,19 +9,21 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from processors.settings import PANES_A_WINDOW, DetectorSettings, panes_kept
-from schemas.words import EXCHANGES_MAX, LEVELS
+from processors.settings import PANES_A_WINDOW, WINDOWS_MAX, DetectorSettings, panes_kept
+from schemas.words import EXCHANGES_MAX, LEVELS, Exchange
 
 Array: TypeAlias = npt.NDArray[Any]
 Row: TypeAlias = Any  # one row of a structured array; fields by attribute in compiled code, by name elsewhere
 
 SIDES: Final = 2  # LONG 0, SHORT 1; cell = exchange slot * SIDES + side
-CELLS: Final = EXCHANGES_MAX * SIDES
+SLOTS: Final = len(Exchange)
+CELLS: Final = SLOTS * SIDES
 MICRO: Final = 1_000_000  # micro-USD a USD
 NANO: Final = 1_000_000_000  # probability 1
 LONG_AGO: Final = -(1 << 60)
 NEVER: Final = 1 << 60
 
+LAST_EVENTS: Final = 1_000  # kept of each asset, for inspection
 CONTEXT_FIGURES: Final = 9
 
 SIZE: Final = np.dtype(
@@ -31,7 +33,6 @@ SIZE: Final = np.dtype(
         ("grace_ms", np.int64),
         ("panes", np.int64),  # kept in a ring
         ("base", np.int64),  # of that ring in an asset's row
-        ("flag_events", np.int64),
     ]
 )
 
@@ -39,6 +40,7 @@ RULES: Final = np.dtype(
     [
         ("judged", np.int64),  # index of the size that is judged
         ("grace_ms_max", np.int64),
+        ("flag_events", np.int64, (WINDOWS_MAX,)),  # by size
         ("hold_ms", np.int64),
         ("tick_lag_ms", np.int64),
         ("update_interval_ms", np.int64),
@@ -76,37 +78,62 @@ CLOCK: Final = np.dtype(
     [
         ("now_ms", np.int64),  # T: running maximum of append time and ticks
         ("alarm_ms", np.int64),  # nothing falls due before
+        ("progress_s", np.int64),  # second of T of the last progress record
+        ("offset", np.int64),  # of the liquidation that is being folded, or was last
+        ("partition", np.int64),  # or NO_PARTITION
+        ("count", np.int64),  # assets
+        ("room", np.int64),  # bytes that one event's outputs may take, clock and late copy aside
         ("tapes", np.int64, (EXCHANGES_MAX,)),  # completeness last seen of each exchange, its ordinal
+        ("known", np.uint8, (EXCHANGES_MAX,)),  # exchanges of which something is known
+        ("told", np.float64),  # share of the market that they show
     ]
 )
+NO_PARTITION: Final = -1  # of a fold over a file
 
 EVENT: Final = np.dtype(
     [
         ("offset", np.int64),
-        ("id", np.int64),
         ("append_ms", np.int64),
+        ("begin", np.int64),  # of its value in the run's bytes
+        ("end", np.int64),
+        ("id", np.int64),
         ("event_ms", np.int64),
         ("micro_usd", np.int64),
+        ("price", np.float64),
+        ("notional_usd", np.float64),
         ("asset", np.int64),
         ("slot", np.int64),
         ("side", np.int64),
         ("tape", np.int64),
-        ("backlog", np.bool_),
-        ("seen", np.bool_),  # the asset's snapshot holds it already
+        ("backlog", np.int64),
     ]
 )
+
+# one of the last events of an asset, 18 bytes
+LAST: Final = np.dtype(
+    [
+        ("event_time_ms", np.int64),
+        ("price", np.float32),
+        ("notional_usd", np.float32),
+        ("exchange", np.uint8),  # slot
+        ("side", np.uint8),  # 0 long, 1 short
+    ]
+)
+assert LAST.itemsize == 18
 
 
 def asset_type(sizes: int) -> np.dtype[Any]:
     """Row of one asset with `sizes` sizes of window."""
     return np.dtype(
         [
+            ("rule", np.int64),  # row of its RULES
+            ("events", np.int64),  # that counted
             ("heads", np.int64, (sizes,)),  # newest pane that holds an event
             ("closes_ms", np.int64, (sizes,)),  # when the oldest open tumbling window is final, or NEVER
             ("flagged_ms", np.int64, (sizes,)),  # T at which the flag's count was last reached
             ("newest_ms", np.int64),  # newest event time
             ("bin_head", np.int64),  # newest bin of the correlation
-            ("bin_events", np.int64),  # in all bins kept
+            ("bin_events", np.int64, (EXCHANGES_MAX,)),  # in the bins kept, by exchange
             ("correlation", np.float64),  # NaN: no data
             ("correlation_s", np.int64),  # second of T that it stands for
             ("lag_ms", np.int64),  # LONG_AGO: no data
@@ -153,13 +180,9 @@ def sizes_of(settings: DetectorSettings) -> Array:
     """One SIZE row a size, smallest first."""
     rows = np.zeros(len(settings.windows), SIZE)
     base = 0
-    for row, window in zip(rows, settings.windows, strict=True):
+    for i, window in enumerate(settings.windows):
         panes = panes_kept(window)
-        pane_ms = window.size_ms // PANES_A_WINDOW
-        for name, value in zip(
-            SIZE.names or (), (window.size_ms, pane_ms, window.grace_ms, panes, base, window.flag_events), strict=True
-        ):
-            row[name] = value
+        rows[i] = (window.size_ms, window.size_ms // PANES_A_WINDOW, window.grace_ms, panes, base)
         base += panes
     return rows
 
@@ -175,6 +198,7 @@ def rules_of(settings: DetectorSettings) -> Array:
     critical_rise = _exact(levels.critical_acceleration_events_per_s2) * size_s**2
     values: dict[str, Any] = {
         "judged": [window.size_ms for window in settings.windows].index(settings.judged_size_ms),
+        "flag_events": [window.flag_events for window in settings.windows] + [0] * (WINDOWS_MAX - len(settings.windows)),
         "grace_ms_max": max(window.grace_ms for window in settings.windows),
         "hold_ms": settings.hold_ms,
         "tick_lag_ms": settings.tick_lag_ms,

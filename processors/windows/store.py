@@ -6,20 +6,33 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from processors.outputs.words import OUTPUTS_FIRST, new_out, words_of
 from processors.settings import DetectorSettings, panes_kept
-from processors.windows.context import Context
-from processors.windows.layout import EVENT, MICRO, Array, Row, bins_kept, new_assets, sizes_of
+from processors.windows.figures import NUMBERS, WINDOW
+from processors.windows.layout import (
+    CLOCK,
+    LAST,
+    LAST_EVENTS,
+    LONG_AGO,
+    NEVER,
+    NO_PARTITION,
+    SLOTS,
+    Array,
+    Row,
+    bins_kept,
+    new_assets,
+    rules_of,
+    sizes_of,
+)
+from processors.windows.names import names_of
 from processors.windows.panes import Panes, new_panes
-from processors.windows.seen import id_of
 from processors.windows.sources import Sources
-from schemas.errors import RecordRefused
+from processors.windows.state import State
 from schemas.records import Liquidation
-from schemas.words import EXCHANGE_SLOTS, EXCHANGES_MAX, Completeness, Side
+from schemas.words import Side
 
 ASSETS_FIRST: Final = 4  # rows made at once in the beginning; then doubled
 NOTIONAL_USD_MAX: Final = 1e9  # of one liquidation; 9e15 micro-USD would lose the last digit as a float
-SIDE_INDEX: Final = {Side.LONG: 0, Side.SHORT: 1}
-TAPE_INDEX: Final = {completeness: index for index, completeness in enumerate(Completeness)}
 
 
 class Delivered(NamedTuple):
@@ -31,19 +44,29 @@ class Delivered(NamedTuple):
 
 
 class Store:
-    """Rows of assets: scalars, panes of all sizes, and bins of the correlation."""
+    """Rows of assets: scalars, panes of all sizes, bins of the correlation, context, last events."""
 
-    def __init__(self, settings: DetectorSettings) -> None:
+    def __init__(self, settings: DetectorSettings, *, partition: int | None, headers: Sequence[bytes]) -> None:
         self.sizes = sizes_of(settings)
-        self.sizes_ms = [window.size_ms for window in settings.windows]
-        self.judged = self.sizes_ms.index(settings.judged_size_ms)
+        self.rules = rules_of(settings)
         self.names: list[str] = []
+        self.names_table = names_of(self.names)
+        self.words = words_of(settings, headers)
+        self.out = new_out(OUTPUTS_FIRST)
+        self.clock = np.zeros(1, CLOCK)
+        self.clock["progress_s"] = LONG_AGO
+        self.clock["offset"] = -1
+        self.clock["partition"] = NO_PARTITION if partition is None else partition
         self._rows: dict[str, int] = {}
         self._bins_kept = bins_kept(settings)
         self._panes_kept = sum(panes_kept(window) for window in settings.windows)
+        self._ends = np.zeros(len(self.sizes), np.int64)
+        self._numbers = np.zeros(NUMBERS + WINDOW * len(self.sizes), np.int64)
         self.assets: Array = new_assets(0, len(self.sizes))
+        self.due_ms: Array = np.zeros(0, np.int64)
         self.panes: Panes = new_panes(0, self._panes_kept)
         self.bins: Array = self._new_bins(0)
+        self.last: Array = np.zeros((0, LAST_EVENTS), LAST)
         self.sources = Sources()
         self._grow(ASSETS_FIRST)
 
@@ -55,39 +78,56 @@ class Store:
             if row == len(self.assets):
                 self._grow(2 * row)
             self.names.append(asset)
+            self.names_table = names_of(self.names)
+            self.clock["count"] = len(self.names)
         return row
 
     @property
-    def arrays(self) -> tuple[Array, Panes, Array, Context, Array]:
-        """What compiled functions take: scalars, panes, bins, context, sizes."""
-        return self.assets, self.panes, self.bins, self.sources.context, self.sizes
+    def state(self) -> State:
+        """What compiled functions take, as it is now: arrays are replaced when they grow."""
+        return State(
+            self.clock, self.assets, self.due_ms, self.panes, self.bins, self.last, self.sources.context, self.sizes,
+            self.rules, self.names_table, self.words, self.out, self._ends, self._numbers,
+        )  # fmt: skip
 
     def scalars(self, row: int) -> Row:
         """Scalars of an asset; writing to a field changes the state."""
         return self.assets[row]
 
+    def last_events(self, asset: str) -> Array:
+        """The last events of an asset that counted, LAST rows, oldest first."""
+        if asset not in self._rows:
+            return np.zeros(0, LAST)
+        row = self._rows[asset]
+        count = int(self.assets["events"][row])
+        kept = min(count, LAST_EVENTS)
+        return self.last[row][np.arange(count - kept, count) % LAST_EVENTS]
+
     def nbytes(self) -> int:
         """Bytes of the rows in use."""
-        arrays = (self.assets, self.bins, *self.panes)
+        arrays = (self.assets, self.due_ms, self.bins, self.last, *self.panes)
         count = len(self.names)
         return sum(array[:count].nbytes for array in arrays) + self.sources.nbytes(count)
 
     def _grow(self, rows: int) -> None:
         kept = len(self.assets)
-        assets, bins = new_assets(rows, len(self.sizes)), self._new_bins(rows)
-        panes = new_panes(rows, self._panes_kept)
-        for new, old in zip((assets, bins, *panes), (self.assets, self.bins, *self.panes), strict=True):
+        assets, bins, panes = new_assets(rows, len(self.sizes)), self._new_bins(rows), new_panes(rows, self._panes_kept)
+        due_ms, last = np.full(rows, NEVER, np.int64), np.zeros((rows, LAST_EVENTS), LAST)
+        for new, old in (
+            (assets, self.assets), (due_ms, self.due_ms), (bins, self.bins), (last, self.last),
+            *zip(panes, self.panes, strict=True),
+        ):  # fmt: skip
             new[:kept] = old
-        self.assets, self.bins, self.panes = assets, bins, panes
+        self.assets, self.due_ms, self.bins, self.last, self.panes = assets, due_ms, bins, last, panes
         self.sources.grow(rows)
 
     def _new_bins(self, rows: int) -> Array:
-        return np.zeros((rows, self._bins_kept, EXCHANGES_MAX), np.int32)
+        return np.zeros((rows, SLOTS, self._bins_kept), np.uint16)
 
 
 def why_refused(liquidation: Liquidation) -> str | None:
     """What keeps a liquidation out of the fold, or None: no sum can hold it, or nobody knows which side it was."""
-    if liquidation.side not in SIDE_INDEX:
+    if liquidation.side not in (Side.LONG, Side.SHORT):
         return f"side is {liquidation.side}, must be LONG or SHORT"
     notional_usd = liquidation.notional_usd
     if not (isfinite(notional_usd) and 0 <= notional_usd <= NOTIONAL_USD_MAX):
@@ -95,26 +135,3 @@ def why_refused(liquidation: Liquidation) -> str | None:
     if liquidation.event_time_ms < 0:
         return f"event_time_ms is {liquidation.event_time_ms}, must not be negative"
     return None
-
-
-def pack(run: Sequence[Delivered], store: Store) -> Array:
-    """A run as EVENT rows. Raises RecordRefused, before anything has changed, naming the first offset that is."""
-    for offset, _, liquidation in run:
-        reason = why_refused(liquidation)
-        if reason:
-            raise RecordRefused(f"folding {liquidation.event_id} at offset {offset}: {reason}; send it to dead-letters")
-    events = [delivered.liquidation for delivered in run]
-    packed = np.zeros(len(run), EVENT)
-    rows = [store.row(event.asset) for event in events]
-    packed["offset"] = [delivered.offset for delivered in run]
-    packed["id"] = [id_of(event.event_id) for event in events]
-    packed["append_ms"] = [delivered.append_time_ms for delivered in run]
-    packed["event_ms"] = [event.event_time_ms for event in events]
-    packed["micro_usd"] = [round(event.notional_usd * MICRO) for event in events]
-    packed["asset"] = rows
-    packed["slot"] = [EXCHANGE_SLOTS[event.exchange] for event in events]
-    packed["side"] = [SIDE_INDEX[event.side] for event in events]
-    packed["tape"] = [TAPE_INDEX[event.completeness] for event in events]
-    packed["backlog"] = [event.backlog for event in events]
-    packed["seen"] = packed["offset"] < store.assets["next_offset"][rows]
-    return packed

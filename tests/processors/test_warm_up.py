@@ -10,7 +10,7 @@ from processors.settings import DetectorSettings
 from processors.warm_up import warm_up
 from tests.processors.logs import cascade_log, fold_all, new_detector, random_log
 
-COMPILED = ("processors.windows", "processors.metrics", "processors.cascade")
+COMPILED = ("processors.windows", "processors.metrics", "processors.cascade", "processors.outputs")
 
 
 def signatures() -> dict[str, int]:

@@ -1,0 +1,135 @@
+"""Avro, written by compiled code (avro.apache.org/docs/1.12.0/specification, "Binary Encoding").
+
+Every function puts something to data[at] and returns the place behind it; the caller has seen to the room."""
+
+from typing import Final
+
+import numpy as np
+
+from processors.jit import jit, part
+from processors.windows.layout import Array
+from processors.windows.memory import store64
+from processors.windows.names import begin_of
+from processors.windows.state import Names
+
+NULL: Final = 0  # of a union of null and something, as encoded
+SOME: Final = 2
+LONG_MAX: Final = 10  # bytes
+_ONE: Final = np.uint64(1)
+_SEVEN_BITS: Final = np.uint64(0x7F)
+_EXACT: Final = 1 << 50  # an estimate of a quotient below it is wrong by less than one
+
+
+@part
+def put_byte(data: Array, at: int, byte: int) -> int:
+    """A byte as it is."""
+    data[at] = byte
+    return at + 1
+
+
+@part
+def put_long(data: Array, at: int, value: int) -> int:
+    """An int, a long, an enum's symbol, or the length of something."""
+    rest = np.uint64((value << 1) ^ (value >> 63))
+    while rest > _SEVEN_BITS:
+        data[at] = np.uint8(rest & _SEVEN_BITS) | 0x80
+        at += 1
+        rest >>= np.uint64(7)
+    data[at] = np.uint8(rest)
+    return at + 1
+
+
+@part
+def put_double(data: Array, at: int, value: float) -> int:
+    """A double."""
+    store64(data, at, np.float64(value).view(np.int64))
+    return at + 8
+
+
+@part
+def put_some_long(data: Array, at: int, value: int) -> int:
+    """A long where there may be null."""
+    return put_long(data, put_byte(data, at, SOME), value)
+
+
+@part
+def put_some_double(data: Array, at: int, value: float) -> int:
+    """A double where there may be null."""
+    return put_double(data, put_byte(data, at, SOME), value)
+
+
+@part
+def put_piece(data: Array, at: int, piece: Array, end: int) -> int:
+    """What is encoded already: piece[:end]."""
+    return put_bytes(data, at, piece, 0, end)
+
+
+@part
+def put_bytes(data: Array, at: int, source: Array, begin: int, end: int) -> int:
+    """source[begin:end]."""
+    for k in range(end - begin):
+        data[at + k] = source[begin + k]
+    return at + end - begin
+
+
+@part
+def put_name(data: Array, at: int, a: int, names: Names) -> int:
+    """The name of an asset, a string."""
+    begin, end = begin_of(a, names), names.ends[a]
+    return put_bytes(data, put_long(data, at, end - begin), names.data, begin, end)
+
+
+@part
+def put_id(data: Array, at: int, a: int, names: Names, first: int, second: int) -> int:
+    """The string "asset:first", or "asset:first:second" unless that is negative."""
+    begin, end = begin_of(a, names), names.ends[a]
+    length = end - begin + 1 + digits(first) + (1 + digits(second) if second >= 0 else 0)
+    at = put_bytes(data, put_long(data, at, length), names.data, begin, end)
+    at = _put_digits(data, at, first)
+    return _put_digits(data, at, second) if second >= 0 else at
+
+
+@part
+def digits(value: int) -> int:
+    """Decimal digits of a number that is not negative."""
+    count = 1
+    while value > 9:
+        value //= 10
+        count += 1
+    return count
+
+
+@part
+def _put_digits(data: Array, at: int, value: int) -> int:
+    """A colon and the number."""
+    data[at] = ord(":")
+    end = at + 1 + digits(value)
+    for place in range(end - 1, at, -1):
+        data[place] = ord("0") + value % 10
+        value //= 10
+    return end
+
+
+@jit
+def ratio(numerator: int, denominator: int) -> float:
+    """`processors.metrics.metric.ratio`: numerator / denominator rounded half-even to 6 decimals.
+
+    An estimate by floats, put right by the whole rest, as long as that fits: |numerator| below 2**53 and denominator
+    below 2**61. Beyond a billion units the last decimal may differ."""
+    millionths = np.rint(numerator / denominator * 1e6)
+    if abs(millionths) < _EXACT:
+        whole = np.int64(millionths)
+        rest = numerator * 1_000_000 - whole * denominator  # what overflows on the way comes back
+        for _ in range(2):
+            if 2 * rest > denominator or (2 * rest == denominator and whole & 1):
+                whole, rest = whole + 1, rest - denominator
+            elif 2 * rest < -denominator or (2 * rest == -denominator and whole & 1):
+                whole, rest = whole - 1, rest + denominator
+        millionths = float(whole)
+    return float(millionths / 1e6)
+
+
+@part
+def rounded(value: float) -> float:
+    """A float rounded to 6 decimals."""
+    return float(np.rint(value * 1e6) / 1e6)

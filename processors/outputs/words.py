@@ -1,0 +1,65 @@
+"""The pieces of records that are the same for long, as Avro, and the buffer that outputs are written to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from processors.settings import DetectorSettings
+from processors.windows.layout import SLOTS, Array
+from processors.windows.state import Out, Words
+from schemas.flat import long
+from schemas.records import ExchangeCoverage
+from schemas.words import EXCHANGES_MAX, Completeness, Exchange, FeedState
+
+OUTPUTS_FIRST: Final = 1 << 16  # bytes of outputs that are held at once in the beginning; then doubled
+OUTPUT_MIN: Final = 32  # bytes of the shortest output
+NAME_MAX: Final = 20  # bytes of the name of an exchange, with its length
+COVERAGE_MAX: Final = 2 + EXCHANGES_MAX * (NAME_MAX + 2)
+STATES, WINDOWS, ALERTS, LATE, PROGRESS = range(5)  # kinds of output
+HEADER: Final = 5
+
+
+def new_out(size: int) -> Out:
+    """An empty buffer for so many bytes of outputs."""
+    return Out(np.zeros(size, np.uint8), np.zeros((size // OUTPUT_MIN, 3), np.int64), np.zeros(2, np.int64))
+
+
+def words_of(settings: DetectorSettings, headers: Sequence[bytes]) -> Words:
+    """The pieces; `headers` of STATES, WINDOWS and ALERTS."""
+    exchanges, exchange_ends = _table([exchange.value for exchange in Exchange])
+    assert exchanges.shape == (SLOTS, exchanges.shape[1])
+    flags, flag_ends = _table([window.flag for window in settings.windows])
+    return Words(
+        np.frombuffer(b"".join(headers), np.uint8).reshape(-1, HEADER),
+        exchanges,
+        exchange_ends,
+        flags,
+        flag_ends,
+        np.zeros(COVERAGE_MAX, np.uint8),
+        np.zeros(1, np.int64),
+    )
+
+
+def put_coverage(words: Words, coverage: Mapping[str, ExchangeCoverage]) -> None:
+    """Encode what is known of the exchanges."""
+    states, tapes = tuple(FeedState), tuple(Completeness)
+    parts = [long(len(coverage))] if coverage else []
+    for name, one in coverage.items():
+        parts += [_string(name), long(states.index(one.state)), long(tapes.index(one.completeness))]
+    data = b"".join([*parts, long(0)])
+    words.coverage[: len(data)] = np.frombuffer(data, np.uint8)
+    words.coverage_end[0] = len(data)
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return long(len(data)) + data
+
+
+def _table(texts: Sequence[str]) -> tuple[Array, Array]:
+    encoded = [_string(text) for text in texts]
+    rows = np.zeros((len(encoded), max(map(len, encoded))), np.uint8)
+    for row, data in zip(rows, encoded, strict=True):
+        row[: len(data)] = np.frombuffer(data, np.uint8)
+    return rows, np.array([len(data) for data in encoded], np.int64)

@@ -1,0 +1,75 @@
+"""Judging windows: which level an event or a tick justifies."""
+
+from processors.cascade.level import NONE, level_rank
+from processors.cascade.score import boosted, probability_nano, terms_nano
+from processors.jit import part
+from processors.windows.context import CHANGE_5M, RATE
+from processors.windows.layout import Array, Row
+from processors.windows.panes import BALANCE, MICRO_USD, TEN, WINDOW, after, before, place_of, window_sums
+
+
+@part
+def judge(events: int, earlier: int, micro_usd: int, balance: int, asset: Row, rule: Row) -> tuple[int, int]:
+    """Rank and probability in billionths of a window of the judged size; `earlier`: events in the one before it."""
+    funding, change_pct = asset.context[RATE], asset.context[CHANGE_5M]
+    terms = terms_nano(events, earlier, micro_usd, balance, asset.correlation, funding, change_pct, rule)
+    nano = probability_nano(terms, boosted(events, earlier, rule), rule)
+    return level_rank(nano, events, earlier, rule), nano
+
+
+@part
+def highest_rank(sums: Array, pane: int, head: int, size: Row, asset: Row, rule: Row) -> int:
+    """Highest rank of the windows that hold `pane` and are there: those that end at pane ... min(pane + 9, head).
+
+    First the window with most events is judged, then one that has the most of everything that any of them has, which
+    no window exceeds, because every term only rises with its figure. Mostly both give one rank, and that is it."""
+    last = min(pane + TEN - 1, head)
+    place = place_of(size, pane)
+    earlier_place, leaves = before(place, size, TEN), before(place, size, TEN - 1)
+    _, micro_usd, balance = window_sums(sums, size, head, pane)
+    events, earlier = sums[place, WINDOW], sums[earlier_place, WINDOW]
+    if pane == last:
+        return judge(events, earlier, micro_usd, balance, asset, rule)[0]
+    top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
+    rise, micro_usd_max = events - earlier, micro_usd
+    for _ in range(pane, last):
+        place, earlier_place = after(place, size), after(earlier_place, size)
+        micro_usd += sums[place, MICRO_USD] - sums[leaves, MICRO_USD]
+        balance += sums[place, BALANCE] - sums[leaves, BALANCE]
+        leaves = after(leaves, size)
+        events, earlier = sums[place, WINDOW], sums[earlier_place, WINDOW]
+        rise, micro_usd_max = max(rise, events - earlier), max(micro_usd_max, micro_usd)
+        if events > top_events:
+            top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
+    rank, _ = judge(top_events, top_earlier, top_micro_usd, top_balance, asset, rule)
+    paying = 1 if asset.context[RATE] > 0 else -1
+    bound, _ = judge(top_events, top_events - rise, micro_usd_max, paying, asset, rule)
+    return rank if rank == bound else highest_level(sums, pane, head, size, asset, rule)[0]
+
+
+@part
+def highest_level(sums: Array, pane: int, head: int, size: Row, asset: Row, rule: Row) -> tuple[int, int]:
+    """The same rank, and the window that has it: of equal ranks the more probable, of equal ones the newest."""
+    best_rank, best_nano, best_end = NONE, -1, pane
+    place = place_of(size, pane)
+    earlier_place, leaves = before(place, size, TEN), before(place, size, TEN - 1)
+    _, micro_usd, balance = window_sums(sums, size, head, pane)
+    last = min(pane + TEN - 1, head)
+    for end in range(pane, last + 1):
+        rank, nano = judge(sums[place, WINDOW], sums[earlier_place, WINDOW], micro_usd, balance, asset, rule)
+        if rank > best_rank or (rank == best_rank and nano >= best_nano):
+            best_rank, best_nano, best_end = rank, nano, end
+        if end < last:
+            place, earlier_place = after(place, size), after(earlier_place, size)
+            micro_usd += sums[place, MICRO_USD] - sums[leaves, MICRO_USD]
+            balance += sums[place, BALANCE] - sums[leaves, BALANCE]
+            leaves = after(leaves, size)
+    return best_rank, best_end
+
+
+@part
+def judge_at(sums: Array, end: int, head: int, size: Row, asset: Row, rule: Row) -> int:
+    """Rank of the window that ends with pane `end`, whatever lies behind it."""
+    events, micro_usd, balance = window_sums(sums, size, head, end)
+    earlier, _, _ = window_sums(sums, size, head, end - TEN)
+    return judge(events, earlier, micro_usd, balance, asset, rule)[0]

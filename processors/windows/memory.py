@@ -1,0 +1,37 @@
+"""Eight bytes at once from and to any place in an array of bytes, which NumPy has no word for. Little-endian, as Avro.
+
+Nothing is checked: the caller knows that the eight bytes are there."""
+
+from typing import Any, Final
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+PADDING: Final = 128  # bytes behind what is read, so that a reader may look first and check its place afterwards
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load64(typing: Any, data: Any, at: Any) -> Any:
+    """The int64 at data[at]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_address(context, builder, signature, arguments), align=1)
+
+    return types.int64(data, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store64(typing: Any, data: Any, at: Any, value: Any) -> Any:
+    """Put an int64 to data[at]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _address(context, builder, signature, arguments), align=1)
+        return context.get_dummy_value()
+
+    return types.void(data, types.intp, types.int64), generate
+
+
+def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())

@@ -1,0 +1,61 @@
+"""Names of assets for compiled code: a hash table from name to row, and the rows in the order of the names."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from processors.jit import jit
+from processors.metrics.metric import NOBODY
+from processors.windows.layout import Array
+from processors.windows.memory import PADDING
+from processors.windows.seen import hash_of
+from processors.windows.state import Names
+
+
+def names_of(assets: Sequence[str]) -> Names:
+    """The table of these assets, each in the row that is its place."""
+    encoded = [asset.encode() for asset in assets]
+    data = np.frombuffer(b"".join([*encoded, bytes(PADDING)]), np.uint8)
+    ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+    table = np.zeros(1 << (2 * len(assets) + 1).bit_length(), np.int32)
+    by_name = np.array(sorted(range(len(assets)), key=encoded.__getitem__), np.int64)
+    rank = np.empty_like(by_name)
+    rank[by_name] = np.arange(len(by_name))
+    names = Names(data, ends, table, by_name, rank)
+    for row in range(len(assets)):
+        enter(row, names)
+    return names
+
+
+@jit
+def begin_of(row: int, names: Names) -> int:
+    """Where the name of a row begins."""
+    return int(names.ends[row - 1]) if row else 0
+
+
+@jit
+def enter(row: int, names: Names) -> None:
+    """Put a row into the table."""
+    mask = names.table.shape[0] - 1
+    slot = hash_of(names.data, begin_of(row, names), names.ends[row]) & mask
+    while names.table[slot]:
+        slot = (slot + 1) & mask
+    names.table[slot] = row + 1
+
+
+@jit
+def row_of(data: Array, begin: int, end: int, names: Names) -> int:
+    """Row of the asset whose name is data[begin:end], or NOBODY."""
+    mask = names.table.shape[0] - 1
+    slot = hash_of(data, begin, end) & mask
+    while names.table[slot]:
+        row = names.table[slot] - 1
+        start = begin_of(row, names)
+        if names.ends[row] - start == end - begin:
+            same = True
+            for k in range(end - begin):
+                same = same and names.data[start + k] == data[begin + k]
+            if same:
+                return int(row)
+        slot = (slot + 1) & mask
+    return NOBODY
