@@ -97,11 +97,11 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         await super().on_start()
         await asyncio.to_thread(warm_up, self._settings.detector)
         await asyncio.to_thread(publish_own, self._settings.kafka, self._settings.detector, ending=threading.Event())
-        decode = Codec(self._settings.kafka.schema_registry_url).decode
+        codec = Codec(self._settings.kafka.schema_registry_url)
         self.host = Host(
             self._settings.kafka,
             self._settings.host,
-            detector=lambda partition: Detector(self._settings.detector, partition=partition, decode=decode),
+            detector=lambda partition: Detector(self._settings.detector, partition=partition, codec=codec),
             high_watermark=lambda partition: self.consumer.high_watermark(TP(self._source, partition)),
             on_covered=lambda partition, offset: self.consumer.cover(TP(self._source, partition), offset),
         )

@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 def new_detector(settings: DetectorSettings, codec: Codec | None = None) -> Detector:
     """A detector for one part: its outputs name no source."""
-    return Detector(settings, partition=None, decode=(codec or Codec()).decode)
+    return Detector(settings, partition=None, codec=codec)
 
 
 def fold_history(detector: Detector, part: Part, *, partition: int) -> Iterator[Step]:

@@ -5,7 +5,7 @@ One record is folded in this order: T moves; tumbling windows that became final 
 levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state. A
 record whose id came within ten minutes before it moves T and nothing else."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -19,7 +19,6 @@ from processors.outputs.words import new_out, put_coverage
 from processors.settings import DetectorSettings
 from processors.snapshots import (
     FORMAT,
-    NO_PARTITION,
     PARTITION_ROW,
     PartitionState,
     check_format,
@@ -29,7 +28,7 @@ from processors.snapshots import (
 )
 from processors.windows.intake import Consumed, Refused, read_run
 from processors.windows.kernel import NEW_TAPE, RUN_ENDS, fold_run, tick
-from processors.windows.layout import NEVER, Array
+from processors.windows.layout import NEVER, NO_PARTITION, Array
 from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, new_seen, note_all, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store
@@ -67,9 +66,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 class Detector:
-    """Folds one partition. New, or after `restore`; then `fold` and `apply` in the order of the logs.
-
-    `decode`: of the records of context, where they are not encoded as `codec` does it."""
+    """Folds one partition. New, or after `restore`; then `fold` and `apply` in the order of the logs."""
 
     def __init__(
         self,
@@ -77,7 +74,6 @@ class Detector:
         *,
         partition: int | None,
         codec: Codec | None = None,
-        decode: Callable[[type[Record], bytes], Record] | None = None,
     ) -> None:
         self.settings = settings
         self.partition = partition
@@ -85,7 +81,6 @@ class Detector:
         self.next_sequence = 0
         self.contexts_refused = 0  # records of context that did not decode
         self._codec = codec or Codec()
-        self._decode = decode or self._codec.decode
         self._epoch = 0
         self._coverage = Coverage()
         self._store = Store(settings, partition=partition, headers=[self._codec.header(topic) for topic in WRITTEN])
@@ -143,8 +138,8 @@ class Detector:
         """Fold liquidations in the order of their offsets; those below `next_offset` are dropped.
 
         Raises RecordRefused, and has folded nothing, when a record cannot be summed (see `store.why_refused`)."""
-        header = self._codec.encode
-        encoded = [Encoded(offset, at_ms, header(LIQUIDATIONS, liquidation)) for offset, at_ms, liquidation in run]
+        encode = self._codec.encode
+        encoded = [Encoded(offset, at_ms, encode(LIQUIDATIONS, liquidation)) for offset, at_ms, liquidation in run]
         outputs, refused = self._fold(encoded, refuse=True)
         if refused:
             raise refused[0].reason
@@ -175,8 +170,8 @@ class Detector:
             else:
                 self._take(outputs)
         take(self._store, outputs)
-        self.next_offset = run[-1].offset + 1
-        self._clock["offset"] = run[-1].offset
+        if len(read.events):
+            self.next_offset = int(read.events["offset"][-1]) + 1
         return outputs, read.refused
 
     def apply(self, entry: JournalEntry) -> list[Output]:
@@ -255,7 +250,7 @@ class Detector:
         if kind is None:
             return
         try:
-            record = self._decode(kind, context.value)
+            record = self._codec.decode(kind, context.value)
         except SchemaError:
             self.contexts_refused += 1
             return

@@ -1,7 +1,8 @@
 """Compiled functions: Numba, typed for mypy, cached on disk so that only the first start of an installation compiles.
 
 Numba drops a cached function when its own file changes, but not when a file that it calls into does: a level could be
-judged by yesterday's thresholds. So the cache lies in a folder named after the content of all compiled files and of those whose numbers they use."""
+judged by yesterday's thresholds. So the cache lies in a folder named after the content of all compiled files and of
+those whose numbers they use."""
 
 import hashlib
 from collections.abc import Callable

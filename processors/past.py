@@ -3,20 +3,19 @@
 Blocking. Liquidations that cannot be folded are left out, as the live host leaves them to the dead letters."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from processors.detector import Delivered, Output
+from processors.detector import Output
 from processors.host.fold import Fold
 from processors.host.log import LogReader, LogRecord
 from processors.journal import Journal, interleaved
 from processors.lead_in import LeadIn
-from processors.windows.store import why_refused
 from runtime.kafka import topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError
-from schemas.records import CascadeAlert, JournalEntry, Liquidation
+from schemas.records import CascadeAlert, JournalEntry
 from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, Topic
 from schemas.words import JournalKind
 
@@ -97,20 +96,9 @@ class Past:
             if isinstance(part, JournalEntry):
                 yield detector.apply(part)
             else:
-                yield detector.fold(self._delivered(part))
+                yield detector.fold_log(part)[0]  # what is refused stands in the dead letters
             if told is not None:
                 told(1 if isinstance(part, JournalEntry) else len(part))
-
-    def _delivered(self, run: Sequence[LogRecord]) -> list[Delivered]:
-        delivered = []
-        for record in run:
-            try:
-                liquidation = self._codec.decode(Liquidation, record.value or b"")
-            except SchemaError:
-                continue
-            if why_refused(liquidation) is None:
-                delivered.append(Delivered(record.offset, record.timestamp, liquidation))
-        return delivered
 
 
 def is_due(entry: JournalEntry, lead: LeadIn) -> bool:

@@ -69,7 +69,7 @@ class Replay:
         Raises BrokerUnavailable; SchemaError when the journal cannot be read."""
         result = Replayed()
         for one in self._ranges:
-            detector = Detector(self._settings, partition=one.past.partition, decode=self._codec.decode)
+            detector = Detector(self._settings, partition=one.past.partition, codec=self._codec)
             alerts = list(self._fold(one, detector, told))
             result.alerts += alerts
             if verify:

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from processors.windows.context import NOBODY
-from processors.windows.layout import LONG_AGO, NO_PARTITION, SIDES, Array
+from processors.windows.layout import LONG_AGO, SIDES, Array
 from processors.windows.panes import add_up
 from processors.windows.sources import Sources
 from processors.windows.store import Store

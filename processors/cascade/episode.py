@@ -47,3 +47,8 @@ def end(row: Row) -> None:
     """Forget an episode whose end was published."""
     row.peak = NONE
     row.first_ms[:] = NEVER
+
+
+def episode_id(asset: str, episode_ms: int) -> str:
+    """Asset and start of the episode; the fold writes the same by itself."""
+    return f"{asset}:{episode_ms}"

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from processors.detector import Delivered, Output
+from processors.detector import Output
 from processors.host import metrics
 from processors.host.fold import Consumed, Fold
 from processors.host.outbox import Outbox, Outgoing
@@ -23,9 +23,9 @@ from processors.host.publisher import Publisher, Report
 from processors.host.recovery import Recovered
 from processors.journal import merged
 from schemas.codec import Codec
-from schemas.errors import LiqcascadeError, RecordRefused, SchemaError
+from schemas.errors import LiqcascadeError
 from schemas.headers import SENT_HEADER
-from schemas.records import JournalContext, JournalEntry, Liquidation
+from schemas.records import JournalContext, JournalEntry
 from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TopicNames
 from schemas.words import JournalKind
 
@@ -178,29 +178,10 @@ class Flow:
         self._outbox.clear()
 
     def _fold(self, run: Sequence[Consumed]) -> None:
-        delivered = []
-        for record in run:
-            try:
-                liquidation = self._codec.decode(Liquidation, record.value or b"")
-            except SchemaError as exc:
-                self._refuse(record, exc)
-            else:
-                delivered.append(Delivered(record.offset, record.timestamp, liquidation))
-        if delivered:
-            self._fold_decoded(delivered, run)
-
-    def _fold_decoded(self, delivered: Sequence[Delivered], run: Sequence[Consumed]) -> None:
-        try:
-            outputs = self._detector.fold(delivered)
-        except RecordRefused as exc:  # one of them: nothing was folded
-            if len(delivered) == 1:
-                self._refuse(next(record for record in run if record.offset == delivered[0].offset), exc)
-                return
-            half = len(delivered) // 2
-            self._fold_decoded(delivered[:half], run)
-            self._fold_decoded(delivered[half:], run)
-            return
-        metrics.EVENTS.inc(len(delivered))
+        outputs, refused = self._detector.fold_log(run)
+        for offset, reason in refused:
+            self._refuse(next(record for record in run if record.offset == offset), reason)
+        metrics.EVENTS.inc(len(run) - len(refused))
         metrics.DUPLICATES.labels(self.partition).set(self._detector.duplicates)
         metrics.FORGOTTEN.labels(self.partition).set(self._detector.ids_forgotten)
         self._emit(outputs)
@@ -211,11 +192,11 @@ class Flow:
 
     def _emit(self, outputs: list[Output]) -> None:
         for output in outputs:
-            if output.id and output.id in self._published:
+            if self._published and output.id in self._published:
                 self._published.discard(output.id)
                 metrics.SUPPRESSED.inc()
                 continue
-            self._outbox.put(output.topic, output.key.encode(), self._codec.encode(output.topic, output.record))
+            self._outbox.put(output.topic, output.key.encode(), output.value)
         self.pump()
 
     def _refuse(self, record: Consumed, why: LiqcascadeError) -> None:

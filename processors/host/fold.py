@@ -3,25 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from processors.detector import Delivered, Output
+from processors.detector import Consumed, Output, Refused
 from processors.windows.layout import Array
 from schemas.records import DetectorSnapshot, JournalEntry
 
-
-class Consumed(Protocol):
-    """One record of the log, as the group's consumer or a `LogReader` gives it."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in the partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Append time, ms."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The value, as encoded."""
+__all__ = ["Consumed", "Fold"]
 
 
 class Fold(Protocol):
@@ -46,8 +32,8 @@ class Fold(Protocol):
     def ids_forgotten(self) -> int:
         """Ids that a duplicate is no longer told by, for want of room."""
 
-    def fold(self, run: Sequence[Delivered]) -> list[Output]:
-        """Fold liquidations."""
+    def fold_log(self, run: Sequence[Consumed]) -> tuple[list[Output], list[Refused]]:
+        """Fold liquidations; those that cannot be folded are named beside."""
 
     def apply(self, entry: JournalEntry) -> list[Output]:
         """Apply a journal entry."""

@@ -6,57 +6,70 @@ from processors.jit import jit
 from processors.metrics.correlation import pearson
 from processors.metrics.metric import Metric
 from processors.windows.layout import LONG_AGO, Array
-
-
-@jit
-def lagged_pearson(x: Array, y: Array, lag: int) -> float:
-    """Pearson's r of x[k] and y[k + lag] where both exist."""
-    first = max(0, -lag)
-    last = min(x.shape[0], x.shape[0] - lag)
-    sum_x, sum_y, sum_xx, sum_yy, sum_xy = 0, 0, 0, 0, 0
-    for k in range(first, last):
-        a, b = x[k], y[k + lag]
-        sum_x += a
-        sum_y += b
-        sum_xx += a * a
-        sum_yy += b * b
-        sum_xy += a * b
-    return pearson(last - first, sum_x, sum_y, sum_xx, sum_yy, sum_xy)
+from processors.windows.vectors import LANES, dot
 
 
 @jit
 def lag_bins(counts: Array, leader: int, lag_max: int, events_min: int) -> int:
     """Lag in bins, within ±lag_max, at which the leader's counts fit best those of the other exchanges together.
 
-    `counts` [exchange, bin]; an exchange with fewer than `events_min` events takes no part. Positive: the leader is
-    ahead. Of equals the nearest to 0, then the positive one. LONG_AGO when there is nobody to compare."""
-    others = np.zeros(counts.shape[1], np.int64)
+    `counts` [exchange, bin] (int32); an exchange with fewer than `events_min` events takes no part. Positive: the
+    leader is ahead. Of equals the nearest to 0, then the positive one. LONG_AGO when there is nobody to compare."""
+    n = counts.shape[1]
+    width = (n + LANES - 1) // LANES * LANES
+    leading, others = np.zeros(width, np.int32), np.zeros(width + 2 * lag_max, np.int32)  # 0 around what is compared
     heard = False
     for i in range(counts.shape[0]):
         total = 0
-        for k in range(counts.shape[1]):
+        for k in range(n):
             total += counts[i, k]
         if i == leader and total < events_min:
             return LONG_AGO
-        if i != leader and total >= events_min:
+        if i == leader:
+            leading[:n] = counts[i]
+        elif total >= events_min:
             heard = True
-            for k in range(counts.shape[1]):
-                others[k] += counts[i, k]
-    if not heard:
-        return LONG_AGO
-    best, best_lag = lagged_pearson(counts[leader], others, 0), 0
-    for step in range(1, 2 * lag_max + 1):  # 1, -1, 2, -2 ...
-        lag = (step + 1) // 2 if step % 2 else -(step // 2)
-        r = lagged_pearson(counts[leader], others, lag)
+            for k in range(n):
+                others[lag_max + k] += counts[i, k]
+    return _best_lag(leading, others, n, lag_max) if heard else LONG_AGO
+
+
+@jit
+def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
+    """The lag at which r of leading[k] and others[lag_max + k + lag], where both are, is highest.
+
+    What is around them is 0, so that the products add up over all; what one lag leaves out of the other sums is what
+    the one before left out and one bin more."""
+    x, xx, y, yy = 0, 0, 0, 0
+    for k in range(n):
+        a, b = np.int64(leading[k]), np.int64(others[lag_max + k])
+        x, xx, y, yy = x + a, xx + a * a, y + b, yy + b * b
+    width = leading.shape[0]
+    best, best_lag = pearson(n, x, y, xx, yy, dot(leading, others, lag_max, width)), 0
+    first = np.zeros(4, np.int64)  # x, xx, y, yy of the first bins
+    last = np.zeros(4, np.int64)  # and of the last
+    for lag in range(1, lag_max + 1):
+        for sums, k in ((first, lag - 1), (last, n - lag)):
+            a, b = np.int64(leading[k]), np.int64(others[lag_max + k])
+            sums[0] += a
+            sums[1] += a * a
+            sums[2] += b
+            sums[3] += b * b
+        ahead = dot(leading, others, lag_max + lag, width)
+        r = pearson(n - lag, x - last[0], y - first[2], xx - last[1], yy - first[3], ahead)
         if r > best:
             best, best_lag = r, lag
+        behind = dot(leading, others, lag_max - lag, width)
+        r = pearson(n - lag, x - first[0], y - last[2], xx - first[1], yy - last[3], behind)
+        if r > best:
+            best, best_lag = r, -lag
     return best_lag
 
 
 def correlation_lag_ms(counts: Array, leader: int, *, bin_ms: int, lag_max: int, events_min: int) -> int | None:
     """The same in ms; None when there is nobody to compare.
 
-    >>> counts = np.array([[0, 5, 0, 0, 0, 0], [0, 0, 0, 5, 0, 0]])
+    >>> counts = np.array([[0, 5, 0, 0, 0, 0], [0, 0, 0, 5, 0, 0]], np.int32)
     >>> correlation_lag_ms(counts, 0, bin_ms=100, lag_max=3, events_min=5)
     200"""
     lag = lag_bins(counts, leader, lag_max, events_min)
@@ -68,5 +81,5 @@ METRIC = Metric(
     unit="ms",
     field="correlation_lag_ms",
     compute=lambda counts: correlation_lag_ms(counts, 0, bin_ms=100, lag_max=2, events_min=5),
-    without_data=(np.zeros((3, 8), np.int64),),
+    without_data=(np.zeros((3, 8), np.int32),),
 )

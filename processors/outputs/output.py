@@ -63,7 +63,7 @@ def take(store: Store, outputs: list[Output]) -> None:
         return
     data, names = out.data[:size].tobytes(), store.names
     begin = 0
-    for kind, row, end in out.index[:count].tolist():
+    for kind, row, end in out.places[:count].tolist():
         key = f"{PROGRESS_KEY}/{max(0, int(store.clock[0]['partition']))}" if kind == PROGRESS else names[row]
         outputs.append(Output(TOPICS[kind], key, data[begin:end]))
         begin = end

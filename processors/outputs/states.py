@@ -76,7 +76,7 @@ def begin(kind: int, state: State) -> int:
 def finish(kind: int, a: int, at: int, out: Out) -> None:
     """End an output at data[at]; `a` NOBODY for one of no asset."""
     number = out.counts[0]
-    out.index[number, 0], out.index[number, 1], out.index[number, 2] = kind, a, at
+    out.places[number, 0], out.places[number, 1], out.places[number, 2] = kind, a, at
     out.counts[0], out.counts[1] = number + 1, at
 
 

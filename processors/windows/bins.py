@@ -4,6 +4,7 @@ import numpy as np
 
 from processors.jit import part
 from processors.windows.layout import Array, Row
+from processors.windows.vectors import add_counts
 
 BIN_MAX = 65_535  # events of one exchange in one bin of 100 ms; more count no more here, only here
 
@@ -29,28 +30,37 @@ def add_bin(bins: Array, asset: Row, slot: int, bin_: int) -> None:
 
 
 @part
-def binned(bins: Array, asset: Row, end_ms: int, rule: Row, bins_each: int) -> Array:
-    """Counts [slot, bin] of the correlation's span before `end_ms` (a whole second), `bins_each` kept bins in one.
-
-    Exchanges that cannot have enough events to take part are left out."""
+def series_of(bins: Array, asset: Row, slot: int, end_ms: int, rule: Row, series: Array) -> None:
+    """Add the counts of one exchange in the correlation's span before `end_ms` (a whole second) to `series`."""
     kept = bins.shape[1]
     end = end_ms // rule.lag_bin_ms
     start = end - rule.span_ms // rule.lag_bin_ms
-    counts = np.zeros((bins.shape[0], (end - start) // bins_each), np.int32)
-    series = np.zeros(end - start, np.int32)
     first, last = max(start, asset.bin_head - kept + 1, 0), min(end - 1, asset.bin_head)
     if first > last:
-        return counts
+        return
     place = np.int64(np.uint64(first) % np.uint64(kept))
-    n = min(last + 1 - first, kept - place)  # up to the end of the ring
-    rest = last + 1 - first - n
+    count = last + 1 - first
+    piece = min(count, kept - place)  # up to the end of the ring
+    add_counts(series, first - start, bins[slot], place, place + piece)
+    add_counts(series, first - start + piece, bins[slot], 0, count - piece)
+
+
+@part
+def binned(bins: Array, asset: Row, end_ms: int, rule: Row, bins_each: int) -> Array:
+    """Counts [slot, bin] of that span, `bins_each` kept bins in one.
+
+    Exchanges that cannot have enough events to take part are left out."""
+    span = rule.span_ms // rule.lag_bin_ms
+    counts = np.zeros((bins.shape[0], span // bins_each), np.int32)
+    series = np.zeros(span, np.int32)
     for slot in range(bins.shape[0]):
         if asset.bin_events[slot] < rule.events_min:
             continue
-        for k in range(n):
-            series[first - start + k] = bins[slot, place + k]
-        for k in range(rest):
-            series[first - start + n + k] = bins[slot, k]
+        if bins_each == 1:
+            series_of(bins, asset, slot, end_ms, rule, counts[slot])
+            continue
+        series[:] = 0
+        series_of(bins, asset, slot, end_ms, rule, series)
         for joined in range(counts.shape[1]):
             total = np.int32(0)
             for k in range(bins_each):

@@ -23,7 +23,7 @@ _LOWERED, _ENDED = tuple(AlertKind).index(AlertKind.LOWERED), tuple(AlertKind).i
 def has_room(size: int, state: State) -> bool:
     """Whether outputs of so many bytes fit."""
     out = state.out
-    return bool(out.counts[1] + size <= out.data.shape[0] and out.counts[0] + size // OUTPUT_MIN < out.index.shape[0])
+    return bool(out.counts[1] + size <= out.data.shape[0] and out.counts[0] + size // OUTPUT_MIN < out.places.shape[0])
 
 
 @part
@@ -170,5 +170,3 @@ def note_due(a: int, due_ms: int, state: State) -> None:
     """Something of an asset falls due at `due_ms`."""
     state.due_ms[a] = min(state.due_ms[a], due_ms)
     state.clock[0].alarm_ms = min(state.clock[0].alarm_ms, due_ms)
-
-

@@ -12,8 +12,8 @@ from processors.jit import jit
 from processors.metrics.metric import NOBODY
 from processors.windows.layout import EVENT, MICRO, Array, Row
 from processors.windows.memory import PADDING, load64
-from processors.windows.seen import hash_of, id_of
 from processors.windows.names import row_of
+from processors.windows.seen import hash_of, id_of
 from processors.windows.state import Names
 from processors.windows.store import NOTIONAL_USD_MAX, Store, why_refused
 from schemas.errors import LiqcascadeError, RecordRefused, SchemaError
@@ -63,9 +63,7 @@ class Run(NamedTuple):
     refused: list[Refused]
 
 
-def read_run(
-    run: Sequence[Consumed], store: Store, header: bytes, decode: Callable[[bytes], Liquidation]
-) -> Run:
+def read_run(run: Sequence[Consumed], store: Store, header: bytes, decode: Callable[[bytes], Liquidation]) -> Run:
     """Read records in the order of their offsets. `header`: what stands before a value of the newest schema."""
     values = [record.value or b"" for record in run]
     data = np.frombuffer(b"".join([*values, bytes(PADDING)]), np.uint8)
@@ -177,7 +175,7 @@ def _long(data: Array, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & _SEVEN_BITS) << shift
         if byte <= _SEVEN_BITS:
-            return np.int64(value >> _ONE) ^ -np.int64(value & _ONE), at
+            return int(np.int64(value >> _ONE) ^ -np.int64(value & _ONE)), at
         shift += np.uint64(7)
     return -1, at
 
@@ -200,5 +198,3 @@ def _ascii(data: Array, begin: int, end: int) -> bool:
     if at < end:
         high |= np.uint64(load64(data, at)) << np.uint64(8 * (8 - (end - at)))
     return bool((high & _HIGH_BITS) == np.uint64(0))
-
-

@@ -212,5 +212,3 @@ def tick(sequence: int, state: State) -> bool:
                 state.ends[judged] = end
             _publish(a, what, state)
     return True
-
-

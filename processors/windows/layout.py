@@ -198,7 +198,7 @@ def rules_of(settings: DetectorSettings) -> Array:
     critical_rise = _exact(levels.critical_acceleration_events_per_s2) * size_s**2
     values: dict[str, Any] = {
         "judged": [window.size_ms for window in settings.windows].index(settings.judged_size_ms),
-        "flag_events": [window.flag_events for window in settings.windows] + [0] * (WINDOWS_MAX - len(settings.windows)),
+        "flag_events": [*(window.flag_events for window in settings.windows), *[0] * WINDOWS_MAX][:WINDOWS_MAX],
         "grace_ms_max": max(window.grace_ms for window in settings.windows),
         "hold_ms": settings.hold_ms,
         "tick_lag_ms": settings.tick_lag_ms,

@@ -4,7 +4,7 @@ Nothing is checked: the caller knows that the eight bytes are there."""
 
 from typing import Any, Final
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 

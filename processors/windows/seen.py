@@ -75,7 +75,7 @@ def hash_of(data: Array, begin: int, end: int) -> int:
         rest = np.uint64(load64(data, at)) & ((_ONE << np.uint64(8 * (end - at))) - _ONE)
         hash_ = (hash_ ^ rest) * _FACTOR
     hash_ = (hash_ ^ (hash_ >> _SHIFT)) * _FACTOR
-    return np.int64(hash_ ^ (hash_ >> _SHIFT))
+    return int(np.int64(hash_ ^ (hash_ >> _SHIFT)))
 
 
 @jit

@@ -33,7 +33,7 @@ class Out(NamedTuple):
     """Outputs one behind the other."""
 
     data: Array  # uint8
-    index: Array  # int64 [output, (kind, asset or NOBODY, end in data)]
+    places: Array  # int64 [output, (kind, asset or NOBODY, end in data)]
     counts: Array  # int64 [2]: outputs, bytes
 
 

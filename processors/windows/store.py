@@ -101,7 +101,8 @@ class Store:
         row = self._rows[asset]
         count = int(self.assets["events"][row])
         kept = min(count, LAST_EVENTS)
-        return self.last[row][np.arange(count - kept, count) % LAST_EVENTS]
+        events: Array = self.last[row][np.arange(count - kept, count) % LAST_EVENTS]
+        return events
 
     def nbytes(self) -> int:
         """Bytes of the rows in use."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.detector import Delivered, Detector, Output
-from processors.settings import DetectorSettings, WindowSettings
+from processors.settings import DetectorSettings, RelativeSettings, RelativeWindowSettings, WindowSettings
 from processors.windows.store import NOTIONAL_USD_MAX
 from schemas.errors import RecordRefused, SchemaError
 from schemas.records import DetectorSnapshot, JournalEntry, Liquidation, WindowAggregate
@@ -165,8 +165,9 @@ def test_snapshot_of_another_format_or_size_is_refused() -> None:
         with pytest.raises(SchemaError, match="begin from the log"):
             new_detector().restore([DetectorSnapshot(**{**_fields(row), "state": row.state[:-3]})])
     others = (WindowSettings(size_ms=2_000, grace_ms=5_000, flag="standard_cascade", flag_events=15),)
+    relative = RelativeSettings(windows=(RelativeWindowSettings(size_ms=2_000, events_min=5, scale="1"),))
     with pytest.raises(SchemaError, match="windows"):
-        new_detector(DetectorSettings(windows=others)).restore(rows)
+        new_detector(DetectorSettings(windows=others, relative=relative)).restore(rows)
 
 
 def test_state_is_bounded_and_small() -> None:

@@ -58,6 +58,7 @@ def test_state_captured_in_a_replay_keeps_the_entries_of_former_owners(topics: D
     second = topics.take_over()
     assert [entry.epoch for entry in second.entries] == [1, 1, 1, 1, 2]
     for number, event in enumerate(events(2)):
+        assert isinstance(second.detector, Detector)
         second.detector.fold([Delivered(number, START_MS + 200 * number, event)])
         second.detector.apply(second.entries[number])
     write_state(topics, second.detector.snapshot(), epoch=second.epoch)

@@ -1,0 +1,80 @@
+"""Sums over counts, eight at a time, as LLVM vectors: Numba's own vectorising would take as long to compile again.
+
+Whole numbers only, so that the order of adding changes nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from processors.jit import part
+from processors.windows.layout import Array
+
+LANES: Final = 8
+_NARROW, _WIDE, _LONG = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32, 64))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
+    """Sum of x[k] * y[y_from + k] for k in range(count), int32 arrays; `count` is a multiple of LANES."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, y = (context.make_array(kind)(context, builder, given).data for kind, given in
+                zip(signature.args[:2], arguments[:2], strict=True))  # fmt: skip
+        total = cgutils.alloca_once_value(builder, ir.Constant(_LONG, [0] * LANES))
+        with _steps(builder, arguments[3]) as k:
+            left = builder.sext(_load(builder, x, k, _WIDE), _LONG)
+            right = builder.sext(_load(builder, y, builder.add(arguments[2], k), _WIDE), _LONG)
+            builder.store(builder.add(builder.load(total), builder.mul(left, right)), total)
+        return _sum(builder, builder.load(total))
+
+    return types.int64(x, y, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_lanes(typing: Any, total: Any, at: Any, counts: Any, begin: Any, count: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        counts = context.make_array(signature.args[2])(context, builder, arguments[2]).data
+        with _steps(builder, arguments[4]) as k:
+            more = builder.zext(_load(builder, counts, builder.add(arguments[3], k), _NARROW), _WIDE)
+            place = _place(builder, total, builder.add(arguments[1], k), _WIDE)
+            builder.store(builder.add(builder.load(place, align=4), more), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(total, types.intp, counts, types.intp, types.intp), generate
+
+
+@part
+def add_counts(total: Array, at: int, counts: Array, begin: int, end: int) -> None:
+    """Add counts[begin:end] (uint16) to total[at:] (int32)."""
+    lanes = (end - begin) // LANES * LANES
+    _add_lanes(total, at, counts, begin, lanes)
+    for k in range(lanes, end - begin):
+        total[at + k] += counts[begin + k]
+
+
+@contextmanager
+def _steps(builder: Any, count: Any) -> Iterator[Any]:
+    """A loop over 0, LANES ... below `count`."""
+    with cgutils.for_range(builder, builder.sdiv(count, ir.Constant(count.type, LANES))) as loop:
+        yield builder.mul(loop.index, ir.Constant(count.type, LANES))
+
+
+def _place(builder: Any, data: Any, at: Any, kind: Any) -> Any:
+    return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
+
+
+def _load(builder: Any, data: Any, at: Any, kind: Any) -> Any:
+    return builder.load(_place(builder, data, at, kind), align=kind.element.width // 8)
+
+
+def _sum(builder: Any, vector: Any) -> Any:
+    total = builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+    for lane in range(1, LANES):
+        total = builder.add(total, builder.extract_element(vector, ir.Constant(ir.IntType(32), lane)))
+    return total
