@@ -42,7 +42,7 @@ def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
     the one before left out and one bin more."""
     x, xx, y, yy = 0, 0, 0, 0
     for k in range(n):
-        a, b = np.int64(leading[k]), np.int64(others[lag_max + k])
+        a, b = int(leading[k]), int(others[lag_max + k])
         x, xx, y, yy = x + a, xx + a * a, y + b, yy + b * b
     width = leading.shape[0]
     best, best_lag = pearson(n, x, y, xx, yy, dot(leading, others, lag_max, width)), 0
@@ -50,7 +50,7 @@ def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
     last = np.zeros(4, np.int64)  # and of the last
     for lag in range(1, lag_max + 1):
         for sums, k in ((first, lag - 1), (last, n - lag)):
-            a, b = np.int64(leading[k]), np.int64(others[lag_max + k])
+            a, b = int(leading[k]), int(others[lag_max + k])
             sums[0] += a
             sums[1] += a * a
             sums[2] += b

@@ -38,7 +38,7 @@ def series_of(bins: Array, asset: Row, slot: int, end_ms: int, rule: Row, series
     first, last = max(start, asset.bin_head - kept + 1, 0), min(end - 1, asset.bin_head)
     if first > last:
         return
-    place = np.int64(np.uint64(first) % np.uint64(kept))
+    place = int(np.int64(np.uint64(first) % np.uint64(kept)))
     count = last + 1 - first
     piece = min(count, kept - place)  # up to the end of the ring
     add_counts(series, first - start, bins[slot], place, place + piece)
