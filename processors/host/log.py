@@ -151,14 +151,15 @@ class LogReader:
 
 
 def _record(message: Message) -> LogRecord:
+    headers = message.headers()
     return LogRecord(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp=message.timestamp()[1],
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=tuple((header[0], _bytes(header[1]) or b"") for header in message.headers() or ()),
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        _bytes(message.key()),
+        _bytes(message.value()),
+        tuple([(header[0], _bytes(header[1]) or b"") for header in headers]) if headers else (),
     )
 
 
