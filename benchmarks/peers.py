@@ -153,7 +153,7 @@ def _environment() -> Path:
 
 
 PEERS: Final = (
-    Peer("kafka-streams", 1_000_000, 6, _kafka_streams),
+    Peer("kafka-streams", 900_000, 6, _kafka_streams),
     Peer("bytewax", 100_000, 6, _python("bytewax_flow")),
     Peer("quix", 20_000, 6, _python("quix")),
     Peer("faust-tables", 3_000, 3, _faust),
