@@ -1,9 +1,9 @@
 """What a fold that begins without a state must see before its outputs are right. Pure.
 
 Windows, levels and correlation forget within minutes, so 25 minutes of everything make them whole, counted back from
-the beginning of the oldest episode that is open: its alerts say how it began. Open interest, funding, ids and how
-complete each tape is are remembered for longer: 24 hours of liquidations and context go before, without ticks, which
-only make time pass where nothing else does.
+the beginning of the oldest episode that is open: its alerts say how it began. Open interest, funding and ids are
+remembered for longer: 24 hours of liquidations and context go before, without ticks, which only make time pass where
+nothing else does.
 
     context_from              from          to                 at
     |--- 24 h, no ticks ------|-- 25 min ---|== outputs are right ==>

@@ -17,10 +17,11 @@ from schemas.codec import Codec
 from schemas.errors import SchemaError
 from schemas.records import CascadeAlert, JournalEntry
 from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, Topic
-from schemas.words import JournalKind
+from schemas.words import Exchange, JournalKind, Side
 
 RUN_MAX: Final = 500  # records folded at once
 CLOCKS_MS_MAX: Final = 60_000  # by which the clocks of two brokers may differ
+BACK_FIRST: Final = 10_000  # records; doubled until every exchange was met
 Told = Callable[[int], None]
 
 
@@ -88,11 +89,54 @@ class Past:
             if journal.counts(entry):
                 yield record.offset, entry
 
+    def _log(self, span: Span) -> Iterator[LogRecord]:
+        """The liquidations of a span, and before them the last one of each exchange: it says how complete a tape is."""
+        yield from self._last_of_exchanges(span.start)
+        yield from self.read(LIQUIDATIONS, span)
+
+    def _led(self, entries: Iterable[JournalEntry], span: Span, from_ms: int) -> Iterator[JournalEntry]:
+        """The entries of a span; before them time passes, so that no window of what came before it is open any more."""
+        if span.start:
+            yield JournalEntry(
+                partition=self.partition,
+                epoch=0,
+                sequence=0,
+                after_offset=span.start - 1,
+                kind=JournalKind.TICK,
+                append_time_ms=from_ms,
+            )
+        yield from entries
+
+    def _last_of_exchanges(self, end: int) -> list[LogRecord]:
+        """Read back in growing steps until every exchange was met, or to the oldest record."""
+        kind, found = LIQUIDATIONS.record, dict[str, LogRecord]()
+        assert kind is not None
+        low, step = self.span(LIQUIDATIONS, 0).start, BACK_FIRST
+        while end > low and len(found) < len(Exchange) - 1:
+            start, newest = max(low, end - step), dict[str, LogRecord]()
+            for record in self.read(LIQUIDATIONS, Span(start, end)):
+                try:
+                    plain = self._codec.decode_plain(kind, record.value or b"")
+                except SchemaError:
+                    continue
+                if plain["side"] != Side.UNKNOWN:  # else it was refused
+                    newest[plain["exchange"]] = record
+            found, end, step = newest | found, start, 2 * step
+        return sorted(found.values(), key=lambda record: record.offset)
+
     def fold(
-        self, detector: Fold, liquidations: Span, entries: Iterable[JournalEntry], told: Told | None = None
+        self,
+        detector: Fold,
+        liquidations: Span,
+        entries: Iterable[JournalEntry],
+        *,
+        from_ms: int,
+        told: Told | None = None,
     ) -> Iterator[list[Output]]:
-        """Fold liquidations with the entries that stand between them; `told(n)`: so many records more were folded."""
-        for part in interleaved(self.read(LIQUIDATIONS, liquidations), entries, run_max=RUN_MAX):
+        """Fold liquidations, which begin at `from_ms`, with the entries that stand between them; `told(n)`: so many
+        records more were folded."""
+        led = self._led(entries, liquidations, from_ms)
+        for part in interleaved(self._log(liquidations), led, run_max=RUN_MAX):
             if isinstance(part, JournalEntry):
                 yield detector.apply(part)
             else:

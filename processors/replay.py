@@ -91,7 +91,8 @@ class Replay:
 
     def _fold(self, one: Range, detector: Detector, told: Told) -> Iterator[CascadeAlert]:
         entries = self._entries(one, told)
-        for outputs in one.past.fold(detector, one.liquidations, entries, told):
+        from_ms = one.lead.context_from_ms
+        for outputs in one.past.fold(detector, one.liquidations, entries, from_ms=from_ms, told=told):
             for output in outputs:
                 record = output.record if output.topic is ALERTS else None
                 if isinstance(record, CascadeAlert) and self._within(record):

@@ -57,7 +57,7 @@ def begin(past: Past, codec: Codec, detector: Fold, *, low: int) -> Begun:
             if is_due(entry, lead):
                 yield entry
 
-    for _ in past.fold(detector, liquidations, entries()):
+    for _ in past.fold(detector, liquidations, entries(), from_ms=lead.context_from_ms):
         pass  # published long ago
     detector.next_offset = liquidations.end
     from_ms = min(lead.to_ms, detector.log_time_ms or lead.to_ms) - CLOCKS_MS_MAX

@@ -21,7 +21,6 @@ from schemas.words import AlertKind
 from stack.cli import app, commands
 from stack.cli.replay import to_time_ms
 from tests.processors.logs import (
-    EXCHANGES,
     START_MS,
     cascade_log,
     fold_all,
@@ -41,7 +40,7 @@ MIDDLE_MS = START_MS + CASCADES_MS[-1] + 20_000  # of the last cascade
 
 
 def history() -> list[bytes]:
-    """Two cascades 27 h apart, with what is known beside them; between them one liquidation of each exchange."""
+    """Two cascades 27 h apart, with what is known beside them."""
     rows: list[tuple[str, int, Record]] = []
     for at_ms in CASCADES_MS:
         for one in cascade_log(3, assets=("BTC", "ETH")):
@@ -51,9 +50,6 @@ def history() -> list[bytes]:
                     event, event_id=f"{at_ms}/{event.event_id}", event_time_ms=event.event_time_ms + at_ms
                 )
                 rows.append((LIQUIDATIONS.name, time_ms, event))
-    for number, ms in enumerate(range(4 * HOUR_MS, 24 * HOUR_MS, 2 * HOUR_MS)):
-        event = liquidation(ms, asset=("BTC", "ETH")[number % 2], exchange=EXCHANGES[number // 2 % 5])
-        rows.append((LIQUIDATIONS.name, ms, event))
     for ms in range(0, 28 * HOUR_MS, 300_000):
         rows.append((OPEN_INTEREST.name, ms, open_interest(coins=100.0 - ms / HOUR_MS % 1)))
         rows.append((FUNDING.name, ms + 7, funding(ms, 0.0004 + ms % 7 / 10_000)))
@@ -83,7 +79,7 @@ def verify(topics: DetectorTopics, from_ms: int, to_ms: int | None = None) -> Re
     replay = Replay(topics.kafka, SETTINGS, from_ms=from_ms, to_ms=to_ms)
     done: list[int] = []
     result = replay.run(verify=True, told=done.append)
-    assert 0 < sum(done) <= replay.records
+    assert 0 < replay.records * 0.5 < sum(done)
     return result
 
 
