@@ -22,6 +22,8 @@ from tests.sinks.topics import Log, running, wait_for
 
 ASSETS = ("BTC", "ETH", "SOL", "PEPE", "币安人生")
 SECTION = SinksSection(backoff_ms_min=10, backoff_ms_max=100, flush_ms=dict.fromkeys(SINKS, 50))
+# What the store has no part in.
+ONE_STORE = pytest.mark.parametrize("store", ["redis"], indirect=True)
 
 
 @pytest.fixture
@@ -127,6 +129,7 @@ def test_a_store_that_is_out_at_the_start_is_waited_for(store: Store, settings: 
         wait_landed(store, settings, ids(0, 10))
 
 
+@ONE_STORE
 def test_a_worker_stops_during_an_outage(store: Store, settings: SinkSettings, log: Log) -> None:
     with running(settings, SINKS[store.sink], first=store.server.kill) as worker:
         wait_for(lambda: worker.state is State.PAUSED_BY_OUTAGE, "the pause")
@@ -145,6 +148,7 @@ def test_workers_that_come_and_go_share_the_partitions(store: Store, settings: S
         wait_landed(store, settings, ids(0, 4_000))
 
 
+@ONE_STORE
 def test_records_that_retention_deleted_are_missed_loudly(store: Store, settings: SinkSettings, log: Log) -> None:
     before = MISSING.labels(store.sink)._value.get()
     log.append(liquidation(number) for number in range(10))
@@ -167,6 +171,7 @@ def test_an_unknown_sink_is_named() -> None:
         read({"name": "x", "connector.class": "redis", "flush.ms": "0"}, SinkSettings())
 
 
+@ONE_STORE
 def test_a_refused_record_fails_the_task_where_none_is_tolerated(
     store: Store, settings: SinkSettings, log: Log
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_refused_record_fails_the_task_where_none_is_tolerated(
     assert log.count(DEAD_LETTERS_TOPIC) == 0
 
 
+@ONE_STORE
 def test_an_outage_may_have_a_limit(store: Store, settings: SinkSettings, log: Log) -> None:
     with (
         pytest.raises(LiqcascadeError, match=r"errors\.retry\.timeout: the outage outlasts 1 ms"),
@@ -188,6 +194,7 @@ def test_an_outage_may_have_a_limit(store: Store, settings: SinkSettings, log: L
         wait_for(lambda: task.state is State.FAILED, "the end of the task")
 
 
+@ONE_STORE
 def test_a_pause_keeps_what_landed_and_fetches_nothing_until_it_ends(
     store: Store, settings: SinkSettings, log: Log
 ) -> None:
@@ -202,6 +209,7 @@ def test_a_pause_keeps_what_landed_and_fetches_nothing_until_it_ends(
         wait_landed(store, settings, ids(0, 20))
 
 
+@ONE_STORE
 def test_a_connector_may_land_some_of_its_topics(store: Store, settings: SinkSettings, log: Log) -> None:
     log.append(events(0, 10))
     with running(settings, SINKS[store.sink], topics=log.names.of(LIQUIDATIONS)) as task:
