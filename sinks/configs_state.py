@@ -62,18 +62,22 @@ class ConnectState:
 
         Raises ValueError for a key or a value that is none of these; the state is as before then."""
         content: Any = None if value is None else json.loads(value)
+        if not isinstance(content, dict | None):
+            raise ValueError(f"the value of {key!r} is no object")
         if key.startswith(RESTART):
             return None if content is None else msgspec.convert(content | {"connector": key[len(RESTART) :]}, Restart)
         if key.startswith(CONNECTOR):
             name = key[len(CONNECTOR) :]
-            _put(self.configs, name, content and msgspec.convert(content["properties"], dict[str, str]))
+            found = None if content is None else msgspec.convert(content["properties"], dict[str, str])
+            _put(self.configs, name, found)
         elif key.startswith(TARGET):
             # Connect writes STOPPED beside the word PAUSED that its older versions know
-            found = content and Target(content.get("state.v2", content["state"]))
-            _put(self.targets, key[len(TARGET) :], found)
+            target = None if content is None else Target(content.get("state.v2", content["state"]))
+            _put(self.targets, key[len(TARGET) :], target)
         elif key.startswith(STATUS):
             name, _, number = key[len(STATUS) :].rpartition("-")
-            _put(self.statuses, (name, int(number)), content and msgspec.convert(content, TaskStatus))
+            status = None if content is None else msgspec.convert(content, TaskStatus)
+            _put(self.statuses, (name, int(number)), status)
         elif key.startswith(TOPIC) and OF_CONNECTOR in key:
             topic, _, name = key[len(TOPIC) :].partition(OF_CONNECTOR)
             seen = self.topics.setdefault(name, set())
