@@ -72,7 +72,7 @@ class ConnectState:
             _put(self.configs, name, found)
         elif key.startswith(TARGET):
             # Connect writes STOPPED beside the word PAUSED that its older versions know
-            target = None if content is None else Target(content.get("state.v2", content["state"]))
+            target = None if content is None else Target(str(content.get("state.v2") or content["state"]))
             _put(self.targets, key[len(TARGET) :], target)
         elif key.startswith(STATUS):
             name, _, number = key[len(STATUS) :].rpartition("-")
