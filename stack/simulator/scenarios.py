@@ -43,12 +43,14 @@ class Burst(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One cycle: calm, with bursts that spread. `spread`: 1 = seconds between exchanges and assets, 0 = all at once.
-    `rebound`: of the fall that is won back at the end; 1 where another cycle follows, so that no price jumps."""
+    `rebound`: of the fall that is won back at the end; 1 where another cycle follows, so that no price jumps.
+    `bounce_s`: a long goes at the lower of the prices of now and so long ago, a short at the higher one."""
 
     length_s: int
     bursts: tuple[Burst, ...] = ()
     spread: float = 1.0
     rebound: float = 0.35
+    bounce_s: float = 0.0
     endless: bool = False
 
 
@@ -60,7 +62,7 @@ SCENARIOS: Final = {
     "calm": Scenario(60),
     "cascade": Scenario(60, _WAVES),
     "flash": Scenario(20, (Burst(6.0, 900.0, 0.18),), spread=0.05),
-    "soak": Scenario(150, _WAVES, rebound=1.0, endless=True),
+    "soak": Scenario(150, _WAVES, rebound=1.0, bounce_s=8.0, endless=True),
 }
 EXCHANGES: Final = ("binance", "bybit", "okx", "gate", "bitget", "hyperliquid")
 # Of the rates above, which are those of the three large ones: the others come on top.
@@ -73,7 +75,6 @@ _BURST_LONG_SHARE: Final = 0.96  # prices fall, so longs go
 _ASSET_DELAY_S_MAX: Final = 4.0  # a cascade reaches the last asset that much after BTC
 _EXCHANGE_DELAYS_S: Final = (0.0, 0.9, 1.6, 1.9, 2.2, 2.5)  # of the exchanges, as the cascade reaches them
 _COIN_MARGINED_SHARE: Final = 0.08
-_BOUNCE_S: Final = 8.0  # a long goes at the lower of the prices of now and then, a short at the higher one
 _FALL_MAX: Final = 0.07  # BTC's fall from calm to the end of the cascade; others up to twice that
 _NOTIONAL_USD_SIGMA: Final = 1.5  # lognormal: the mean is exp(sigma²/2) = 3.1 medians
 _NOTIONAL_USD_MEDIAN_BTC: Final = 40_000.0
@@ -158,7 +159,7 @@ class _Cycle:
         noise = 1.0 + 0.0004 * float(self._dice.standard_normal())
         if not self._scenario.bursts:
             return noise
-        levels = self._trend(at_s, asset_index), self._trend(at_s - _BOUNCE_S, asset_index)
+        levels = self._trend(at_s, asset_index), self._trend(at_s - self._scenario.bounce_s, asset_index)
         return noise * (min(levels) if side is Side.LONG else max(levels))
 
     def _trend(self, at_s: float, asset_index: int) -> float:

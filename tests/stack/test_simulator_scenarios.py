@@ -115,7 +115,8 @@ def test_no_price_of_a_soak_jumps_from_one_cycle_to_the_next() -> None:
 
 
 def test_longs_go_in_dips_and_shorts_in_bounces() -> None:
-    rows = [row for row in liquidations("cascade", seed=7) if row.asset == "BTC" and row.exchange == "bybit"]
+    cascade = islice(liquidations("soak", seed=7), 6_000)
+    rows = [row for row in cascade if row.asset == "BTC" and row.exchange == "bybit"]
     for name, rises in ((Side.LONG, False), (Side.SHORT, True)):
         beyond = [
             (row.price > earlier.price) is rises
