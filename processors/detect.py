@@ -13,11 +13,12 @@ Each partition is a fold of its own, as in the topics, with as many partitions a
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from processors.cascade.relative import HOUR_MS
 from processors.detector import Delivered, Detector, Output
 from processors.history import Part
 from processors.settings import DetectorSettings
 from schemas.codec import Codec
-from schemas.records import CascadeAlert, JournalContext, JournalEntry, WindowAggregate
+from schemas.records import CascadeAlert, JournalBaseline, JournalContext, JournalEntry, WindowAggregate
 from schemas.words import JournalKind
 
 GRID_MS: Final = 200
@@ -46,15 +47,19 @@ def fold_history(detector: Detector, part: Part, *, partition: int) -> Iterator[
         is_context = told < len(contexts) and contexts[told].append_time_ms <= grid_ms
         until_ms = contexts[told].append_time_ms if is_context else grid_ms
         end = _end_of_run(log, at, until_ms)
-        for start in range(at, end, RUN_MAX):
-            yield Step(None, detector.fold(log[start : min(start + RUN_MAX, end)]))
-        at = end
+        while at < end:
+            is_first = log[at].append_time_ms // HOUR_MS > detector.log_time_ms // HOUR_MS
+            stop = at + 1 if is_first else min(at + RUN_MAX, end)
+            yield Step(None, detector.fold(log[at:stop]))
+            at = stop
+            yield from _baselines(detector, partition)
         if is_context:
             yield _apply(detector, partition, JournalKind.CONTEXT, context=contexts[told])
             told += 1
         elif detector.wants_ticks:
             yield _apply(detector, partition, JournalKind.TICK, append_time_ms=grid_ms)
             grid_ms += GRID_MS
+            yield from _baselines(detector, partition)
         elif at < len(log):
             grid_ms = _grid_after(log[at].append_time_ms)
     for context in contexts[told:]:
@@ -79,6 +84,13 @@ def detect(
     return alerts, windows
 
 
+def _baselines(detector: Detector, partition: int) -> Iterator[Step]:
+    """The baselines of an hour stand behind the first record or tick of it."""
+    for baseline in detector.due_baselines():
+        yield _apply(detector, partition, JournalKind.BASELINE, baseline=baseline)
+    detector.baselines_asked()
+
+
 def _end_of_run(log: Sequence[Delivered], at: int, until_ms: int) -> int:
     end = at
     while end < len(log) and log[end].append_time_ms < until_ms:
@@ -97,6 +109,7 @@ def _apply(
     *,
     append_time_ms: int | None = None,
     context: JournalContext | None = None,
+    baseline: JournalBaseline | None = None,
 ) -> Step:
     entry = JournalEntry(
         partition=partition,
@@ -106,5 +119,6 @@ def _apply(
         kind=kind,
         append_time_ms=append_time_ms,
         context=context,
+        baseline=baseline,
     )
     return Step(entry, detector.apply(entry))

@@ -11,8 +11,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from processors.baselines import baseline_of, use_baseline
 from processors.cascade.coverage import NOT_SEEN, Coverage
 from processors.cascade.level import NONE
+from processors.cascade.relative import HOUR_MS
+from processors.in_force import changed, tree_of
 from processors.outputs.output import WRITTEN, Output, take
 from processors.outputs.states import ALERT_MAX
 from processors.outputs.words import new_out, put_coverage
@@ -24,32 +27,37 @@ from processors.snapshots import (
     check_format,
     read_asset,
     read_partition,
+    settings_of,
     write_asset,
 )
 from processors.windows.intake import Consumed, Refused, read_run
-from processors.windows.kernel import NEW_TAPE, RUN_ENDS, fold_run, tick
-from processors.windows.layout import NEVER, NO_PARTITION, Array
+from processors.windows.kernel import CHECK, NEW_TAPE, RUN_ENDS, fold_run, meet, tick
+from processors.windows.layout import LONG_AGO, NEVER, NO_PARTITION, Array
 from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, new_seen, note_all, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store
 from schemas.codec import Codec
-from schemas.errors import SchemaError
+from schemas.errors import SchemaError, SettingsError
 from schemas.records import (
+    AssetState,
+    CascadeAlert,
     DetectorSnapshot,
     FeedHealth,
     Funding,
+    JournalBaseline,
     JournalContext,
     JournalEntry,
     Liquidation,
     OpenInterest,
     Record,
 )
-from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST
+from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, SETTINGS, STATE
 from schemas.words import EXCHANGE_SLOTS, Exchange, JournalKind, Market
 
 __all__ = ["Consumed", "Delivered", "Detector", "Output", "Refused"]
 
 LIQUIDATION_CHANNEL: Final = "liquidation"
+CHECKED: Final = (STATE, ALERTS)  # whose figures custom rules are over
 CONTEXT_KINDS: Final[dict[str, type[Record]]] = {
     FEED_HEALTH.name: FeedHealth,
     OPEN_INTEREST.name: OpenInterest,
@@ -88,6 +96,7 @@ class Detector:
         self._clock = self._store.clock
         self._clock["tapes"] = NOT_SEEN
         self._flags_bytes = int(self._store.words.flag_ends.sum())
+        self._asked_hour = LONG_AGO  # of T, in which baselines were last measured
         self._see()
 
     @property
@@ -167,6 +176,8 @@ class Detector:
                 break
             if why == NEW_TAPE:
                 self._see()
+            elif why == CHECK:
+                self._check(outputs)
             else:
                 self._take(outputs)
         take(self._store, outputs)
@@ -185,7 +196,29 @@ class Detector:
             self._tick(entry.append_time_ms, entry.sequence, outputs)
         elif entry.kind is JournalKind.CONTEXT and entry.context is not None:
             self._let_in(entry.context, entry.sequence)
+        elif entry.kind is JournalKind.BASELINE and entry.baseline is not None:
+            self._put_in_force(entry.baseline, entry.sequence)
         return outputs
+
+    def due_baselines(self) -> list[JournalBaseline]:
+        """Baselines of the relative profile from the whole hour of T on, by asset, for the journal to put in force.
+
+        Each is due until an entry has put it in force, and `baselines_asked` was called. They depend on the hour alone,
+        not on where in it they are asked for."""
+        hour = self.log_time_ms // HOUR_MS
+        if hour <= self._asked_hour:
+            return []
+        store, found = self._store, []
+        for row in sorted(range(len(store.names)), key=store.names.__getitem__):
+            if int(store.weeks[row]["hour"]) < hour:
+                baseline = baseline_of(store, row, hour)
+                if baseline is not None:
+                    found.append(baseline)
+        return found
+
+    def baselines_asked(self) -> None:
+        """All that were due are in the journal: none are for the rest of the hour of T."""
+        self._asked_hour = self.log_time_ms // HOUR_MS
 
     def snapshot(self) -> list[DetectorSnapshot]:
         """Rows of the assets that changed since the last call, and last the partition's own row."""
@@ -201,6 +234,7 @@ class Detector:
             progress_s=int(clock["progress_s"]),
             tapes=clock["tapes"].tolist(),
             feeds=dict(sorted(self._coverage.feeds.items())),
+            settings=msgspec.json.encode(tree_of(self.settings)),
         )
         rows.append(self._snapshot_row(PARTITION_ROW, msgspec.msgpack.encode(state)))
         return rows
@@ -224,6 +258,8 @@ class Detector:
             self._clock["progress_s"] = state.progress_s
             self._epoch = state.epoch
             self._coverage.feeds = dict(state.feeds)
+            self.settings = settings_of(snapshot, state, self.settings)
+        self._store.use(self.settings)
         self._see()
 
     def _snapshot_row(self, asset: str, state: bytes) -> DetectorSnapshot:
@@ -239,13 +275,40 @@ class Detector:
     def _tick(self, tick_ms: int, sequence: int, outputs: list[Output]) -> None:
         """T moves to `tick_ms`; the assets that are not quiet are judged at tick_lag_ms before it."""
         self._clock["now_ms"] = max(self.log_time_ms, tick_ms)
+        if self.log_time_ms >= self._clock[0]["stale_ms"]:
+            self._see()
         self._make_room()
         while not tick(sequence, self._store.state):
             self._take(outputs)
         take(self._store, outputs)
+        if self._clock[0]["checks"]:
+            self._check(outputs)
+
+    def _check(self, outputs: list[Output]) -> None:
+        """Evaluate the custom rules of assets that were published; one that is met may raise the level."""
+        store = self._store
+        take(store, outputs)
+        rows = store.checks[: int(self._clock[0]["checks"])].tolist()
+        self._clock["checks"] = 0
+        for row in rows:
+            name = store.names[row]
+            record = next(one.record for one in reversed(outputs) if one.key == name and one.topic in CHECKED)
+            assert isinstance(record, AssetState | CascadeAlert)
+            met, rank = store.custom[store.assets[row]["rule"]].met(record)
+            if met:
+                meet(row, met, rank, store.state)
+                take(store, outputs)
+
+    def _put_in_force(self, baseline: JournalBaseline, sequence: int) -> None:
+        row = self._store.row(baseline.asset)
+        if self._store.assets["next_sequence"][row] <= sequence:
+            use_baseline(self._store, row, baseline)
 
     def _let_in(self, context: JournalContext, sequence: int) -> None:
         """Take a record of another topic; what does not decode or fit is counted, the same in every replay."""
+        if context.topic == SETTINGS.name:
+            self._change(context)
+            return
         kind = CONTEXT_KINDS.get(context.topic)
         if kind is None:
             return
@@ -256,7 +319,7 @@ class Detector:
             return
         if isinstance(record, FeedHealth):
             if record.channel == LIQUIDATION_CHANNEL and record.exchange is not Exchange.UNKNOWN:
-                self._coverage.hear(record.exchange, record.state)
+                self._coverage.hear(record.exchange, record.state, context.append_time_ms)
                 self._see()
             return
         assert isinstance(record, OpenInterest | Funding)
@@ -266,10 +329,21 @@ class Detector:
         if not self._store.sources.hear(row, self._store.assets, record, context.append_time_ms):
             self.contexts_refused += 1
 
+    def _change(self, context: JournalContext) -> None:
+        """Take a record of settings; one that does not fit is counted and changes nothing."""
+        try:
+            settings = changed(self.settings, context.key.decode(errors="replace"), context.value).settings
+        except SettingsError:
+            self.contexts_refused += 1
+            return
+        if settings != self.settings:
+            self.settings = settings
+            self._store.use(settings)
+
     def _see(self) -> None:
         """Tell the compiled code what is known of the exchanges."""
         clock, coverage = self._clock[0], self._coverage
-        coverage.see(clock["tapes"].tolist())
+        clock["stale_ms"] = coverage.see(clock["tapes"].tolist(), self.log_time_ms)
         clock["known"] = 0
         for exchange in coverage.exchanges:
             clock["known"][EXCHANGE_SLOTS[exchange]] = 1

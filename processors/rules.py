@@ -6,15 +6,15 @@ An expression is parsed once. Only comparisons, and/or/not, + - * /, numbers, fi
 simpleeval evaluates what is left. A rule that asks for a figure without data, or divides by 0, is not met."""
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from simpleeval import SimpleEval
 
 from schemas.records import AssetState, CascadeAlert, WindowFigures
-from schemas.words import Exchange
+from schemas.words import LEVEL_RANKS, Exchange
 
 EXPRESSION_CHARS_MAX: Final = 500
 NODES_MAX: Final = 100  # an evaluation visits each at most once: 1 µs a node
@@ -35,6 +35,29 @@ OF_WINDOW: Final = tuple(name for name in WindowFigures.__struct_fields__ if nam
 OF_EXCHANGE: Final = ("events_per_s", "notional_usd_per_s", "share")
 Published = AssetState | CascadeAlert
 Figures = Mapping[str, Callable[[Published], float | None]]
+
+
+class Written(Protocol):
+    """A rule as the settings have it."""
+
+    @property
+    def expression(self) -> str:
+        """What is to hold."""
+
+    @property
+    def level(self) -> str:
+        """What it raises then."""
+
+
+class RuleTree(Protocol):
+    """What is needed of the settings of one asset."""
+
+    @property
+    def rules(self) -> Sequence[Written]:
+        """Its rules."""
+
+    def figures(self) -> Figures:
+        """What they may name."""
 
 
 class RuleError(ValueError):
@@ -96,6 +119,23 @@ class Rule:
         if value is None:
             raise _NoData
         return float(value)
+
+
+class Rules:
+    """The custom rules of one asset."""
+
+    def __init__(self, settings: RuleTree) -> None:
+        known = settings.figures() if settings.rules else {}
+        self._rules = [(Rule(rule.expression, known), LEVEL_RANKS[rule.level]) for rule in settings.rules]
+
+    def met(self, record: Published) -> tuple[int, int]:
+        """Those that a record meets, as bits, and the highest rank that they justify."""
+        met, highest = 0, LEVEL_RANKS["NONE"]
+        for number, (rule, rank) in enumerate(self._rules):
+            if rule.met(record):
+                met |= 1 << number
+                highest = max(highest, rank)
+        return met, highest
 
 
 def _parse(expression: str, known: Figures) -> ast.expr:

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from processors.settings import DetectorSettings
 from processors.windows.context import NOBODY
 from processors.windows.layout import LONG_AGO, SIDES, Array
 from processors.windows.panes import add_up
@@ -14,7 +15,7 @@ from schemas.errors import SchemaError
 from schemas.records import DetectorSnapshot
 from schemas.words import EXCHANGE_SLOTS, EXCHANGES_MAX, FeedState
 
-FORMAT: Final = 3  # a change of these structs, of a row of scalars or of the order of cells makes it 4
+FORMAT: Final = 4  # a change of these structs, of a row of scalars or of the order of cells makes it 5
 PARTITION_ROW: Final = ""  # in place of the asset
 CELLS_MAX: Final = EXCHANGES_MAX * SIDES  # places are numbered as if all exchanges were there that may ever be
 
@@ -26,7 +27,8 @@ class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     progress_s: int
     tapes: list[int]
-    feeds: dict[str, FeedState]
+    feeds: dict[str, tuple[FeedState, int]]
+    settings: bytes  # in force, as JSON
 
 
 class Ring(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +60,7 @@ class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
     bin_events: bytes  # uint16
     totals: Ring
     sources: list[SourceState]
+    week: bytes  # a row of the relative profile
 
 
 def write_asset(store: Store, row: int) -> bytes:
@@ -77,6 +80,7 @@ def write_asset(store: Store, row: int) -> bytes:
             bin_events=store.bins[row][slots, bins].tobytes(),
             totals=_ring(store.sources.context.totals[row].reshape(-1)),
             sources=_sources(store.sources, row),
+            week=store.weeks[row].tobytes(),
         )
     )
 
@@ -101,6 +105,7 @@ def read_asset(store: Store, snapshot: DetectorSnapshot) -> None:
         for source in state.sources:
             _put_source(store.sources, row, source)
         store.assets[row] = np.frombuffer(state.scalars, store.assets.dtype)[0]
+        store.weeks[row] = np.frombuffer(state.week, store.weeks.dtype)[0]
     except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise SchemaError(f"restoring {snapshot.asset}: {exc}; begin from the log") from exc
     scalars = store.scalars(row)
@@ -117,6 +122,20 @@ def read_partition(snapshot: DetectorSnapshot) -> PartitionState:
         return msgspec.msgpack.decode(snapshot.state, type=PartitionState)
     except msgspec.MsgspecError as exc:
         raise SchemaError(f"restoring partition {snapshot.partition}: {exc}; begin from the log") from exc
+
+
+def settings_of(snapshot: DetectorSnapshot, state: PartitionState, own: DetectorSettings) -> DetectorSettings:
+    """Settings that were in force. Raises SchemaError when they do not fit into memory laid out by `own`."""
+    try:
+        settings = DetectorSettings.model_validate_json(state.settings)
+    except ValueError as exc:
+        raise SchemaError(f"restoring partition {snapshot.partition}: {exc}; begin from the log") from exc
+    if settings.shared() != own.shared():
+        raise SchemaError(
+            f"restoring partition {snapshot.partition}: its snapshot has other windows than the settings;"
+            " begin from the log"
+        )
+    return settings
 
 
 def check_format(snapshot: DetectorSnapshot) -> None:

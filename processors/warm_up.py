@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from processors.detector import Delivered, Detector
-from processors.settings import DetectorSettings
+from processors.settings import DetectorSettings, RuleSettings
 from schemas.codec import Codec
 from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest, Record
 from schemas.topics import FUNDING, OPEN_INTEREST, Topic
@@ -21,7 +21,8 @@ ASSET: Final = "WARM-UP"
 
 def warm_up(settings: DetectorSettings) -> None:
     """Run every compiled function once, on a detector of its own."""
-    detector = Detector(settings, partition=None)
+    rule = RuleSettings(name="warm_up", level="EXTREME", expression="events > 0")
+    detector = Detector(settings.model_copy(update={"rules": (rule,)}), partition=None)
     detector.remember(np.zeros((1, 2), np.int64))
     detector.fold([Delivered(i, HOUR_MS + i * SPAN_MS // EVENTS, _liquidation(i)) for i in range(EVENTS)])
     entries: list[JournalContext | int] = [
@@ -43,6 +44,8 @@ def warm_up(settings: DetectorSettings) -> None:
             )
         )
     detector.open_interest(ASSET)
+    detector.due_baselines()
+    Detector(settings, partition=None).restore(detector.snapshot())
 
 
 def _liquidation(number: int) -> Liquidation:

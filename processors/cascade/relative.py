@@ -13,7 +13,7 @@ import numpy as np
 
 from processors.cascade.level import NONE
 from processors.jit import jit
-from processors.settings import RELATIVE_SIZES_MAX, RelativeSettings
+from processors.settings import RELATIVE_SIZES_MAX, RULES_MAX, RelativeSettings
 from processors.windows.layout import LONG_AGO, MICRO, Array, Row
 from schemas.words import LEVELS
 
@@ -31,7 +31,13 @@ WEEK: Final = np.dtype(
         ("in_force", np.int64, (RELATIVE_SIZES_MAX, 2)),  # baselines; 0: not known
         ("needed_events", np.int64, (RELATIVE_SIZES_MAX, len(LEVELS))),  # in one window, from which a rank is justified
         ("needed_micro_usd", np.int64, (RELATIVE_SIZES_MAX,)),
+        ("hour", np.int64),  # from which `in_force` holds
         ("justified_ms", np.int64, (len(LEVELS),)),  # T at which a rank was last justified
+        ("ratio_micro", np.int64),  # highest R of the windows that were judged last
+        ("rank", np.int64),  # and the highest rank
+        ("ratio_ms", np.int64),  # T at which that was
+        ("ruled_ms", np.int64, (len(LEVELS),)),  # T at which custom rules last justified a rank
+        ("met_ms", np.int64, (RULES_MAX,)),  # T at which each custom rule was last met
     ]
 )
 
@@ -54,7 +60,8 @@ RELATIVE_RULE: Final = np.dtype(
 def new_weeks(count: int) -> Array:
     """Rows of assets of which nothing is known."""
     rows = np.zeros(count, WEEK)
-    rows["head"] = rows["since"] = rows["justified_ms"] = LONG_AGO
+    for name in ("head", "since", "hour", "justified_ms", "ratio_ms", "ruled_ms", "met_ms"):
+        rows[name] = LONG_AGO
     return rows
 
 

@@ -25,10 +25,11 @@ from processors.journal import merged
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError
 from schemas.headers import SENT_HEADER
-from schemas.records import JournalContext, JournalEntry
+from schemas.records import JournalBaseline, JournalContext, JournalEntry
 from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TopicNames
 from schemas.words import JournalKind
 
+QUIET_TICK_MS: Final = 1_000  # 30 bytes a second of journal
 HELD_MAX: Final = 20_000  # outputs that wait for the broker: 40 runs of 500 in which every event gives one
 log = structlog.get_logger(__name__)
 
@@ -88,8 +89,10 @@ class Flow:
 
     @property
     def wants_ticks(self) -> bool:
-        """Whether silence would change anything."""
-        return self._detector.wants_ticks
+        """Whether silence would change anything, or T has stood still for long: who reads signals.state is to see that
+        the partition is alive."""
+        silent_ms = self._publisher.clock.now_ms() - self._detector.log_time_ms
+        return self._detector.wants_ticks or silent_ms >= QUIET_TICK_MS
 
     def fold(self, run: Sequence[Consumed]) -> None:
         """Fold consecutive records; those below `position` are dropped, the first other must stand at it or after
@@ -104,6 +107,7 @@ class Flow:
             else:
                 self._fold(part)
         self.skip_to(run[-1].offset + 1)
+        self._let_baselines_in()
 
     def skip_to(self, offset: int) -> None:
         """There is nothing to fold before `offset`."""
@@ -117,6 +121,7 @@ class Flow:
         """Let the broker's time in, as far as it is known here; the log's own time never goes back."""
         now_ms = max(self._publisher.clock.now_ms(), self._detector.log_time_ms)
         self._journal(JournalKind.TICK, append_time_ms=now_ms)
+        self._let_baselines_in()
 
     def let_in(self, context: JournalContext) -> bool:
         """Let a record of another topic in; False when the producer has no room: try again."""
@@ -233,8 +238,22 @@ class Flow:
             self._places_now[topic] = report.offset + 1
             self._outbox.confirm(outgoing)
 
+    def _let_baselines_in(self) -> None:
+        """Once an hour of T; what the producer has no room for is let in later."""
+        if self.closed or self.replaying:
+            return
+        for baseline in self._detector.due_baselines():
+            if not self._journal(JournalKind.BASELINE, baseline=baseline):
+                return
+        self._detector.baselines_asked()
+
     def _journal(
-        self, kind: JournalKind, *, append_time_ms: int | None = None, context: JournalContext | None = None
+        self,
+        kind: JournalKind,
+        *,
+        append_time_ms: int | None = None,
+        context: JournalContext | None = None,
+        baseline: JournalBaseline | None = None,
     ) -> bool:
         if self.closed:
             return True
@@ -247,6 +266,7 @@ class Flow:
             kind=kind,
             append_time_ms=append_time_ms,
             context=context,
+            baseline=baseline,
         )
 
         def report(report: Report) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from processors.detector import Consumed, Output, Refused
 from processors.windows.layout import Array
-from schemas.records import DetectorSnapshot, JournalEntry
+from schemas.records import DetectorSnapshot, JournalBaseline, JournalEntry
 
 __all__ = ["Consumed", "Fold"]
 
@@ -37,6 +37,12 @@ class Fold(Protocol):
 
     def apply(self, entry: JournalEntry) -> list[Output]:
         """Apply a journal entry."""
+
+    def due_baselines(self) -> list[JournalBaseline]:
+        """Baselines for the journal to put in force, once an hour of T."""
+
+    def baselines_asked(self) -> None:
+        """All that were due are in the journal."""
 
     def snapshot(self) -> list[DetectorSnapshot]:
         """What changed since the last call, last the partition's own row."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from processors.cascade.coverage import told
-from processors.cascade.episode import episode_id
 from processors.cascade.level import NONE
 from processors.market.contagion import Follower
 from processors.metrics.metric import ratio
@@ -45,7 +44,7 @@ class Market(NamedTuple):
 
 def alert_of(market: Market, kind: AlertKind, *, sequence: int, previous: int) -> CascadeAlert:
     """Alert `sequence` of the market's episode; `previous`: rank before it."""
-    episode = episode_id(MARKET, market.episode_ms)
+    episode = f"{MARKET}:{market.episode_ms}"
     common = _common(market) | {"episode_id": episode, "previous_level": LEVELS[previous]}
     return CascadeAlert(alert_id=f"{episode}:{sequence}", sequence=sequence, kind=kind, **common)
 
@@ -69,7 +68,7 @@ def _common(market: Market) -> dict[str, Any]:
     seen = market.partitions - len(market.blind)
     return {
         "asset": MARKET,
-        "episode_id": episode_id(MARKET, market.episode_ms) if market.level > NONE else None,
+        "episode_id": f"{MARKET}:{market.episode_ms}" if market.level > NONE else None,
         "profile": Profile.RELATIVE,
         "level": level,
         "previous_level": level,

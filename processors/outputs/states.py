@@ -23,7 +23,8 @@ from processors.outputs.avro import (
     ratio,
     rounded,
 )
-from processors.outputs.words import ALERTS, COVERAGE_MAX, NAME_MAX, PROGRESS, STATES
+from processors.outputs.words import ALERTS, COVERAGE_MAX, FLAG_MAX, NAME_MAX, PROGRESS, STATES
+from processors.settings import RULES_MAX
 from processors.windows.context import RATE_ACCELERATION
 from processors.windows.figures import (
     BEFORE,
@@ -43,6 +44,8 @@ from processors.windows.figures import (
     NUMBERS,
     PROBABILITY,
     RANK,
+    RATIO,
+    RELATIVE,
     TERMS,
     WINDOW,
     WINDOW_MICRO_USD,
@@ -52,10 +55,10 @@ from processors.windows.state import Out, State
 from schemas.words import EXCHANGES_MAX, Level, Profile, Side, StateKind
 
 # an alert, names and flags aside: 4 words of 1 byte, 3 longs, 8 + 7 doubles, its windows (at most 8), exchanges,
-# 5 optional values of 1 + 8 bytes, 9 figures of context, coverage, 6 longs at the end
+# 5 optional values of 1 + 8 bytes, 9 figures of context, coverage, 6 longs at the end, flags of custom rules
 ALERT_MAX: Final = (
-    16 + 3 * LONG_MAX + 15 * 8 + 8 * (2 * LONG_MAX + 5 * 9) + EXCHANGES_MAX * (NAME_MAX + 25) + 14 * 9 + COVERAGE_MAX
-    + 8 * LONG_MAX
+    16 + 5 * LONG_MAX + 16 * 9 + 8 * (2 * LONG_MAX + 5 * 9) + EXCHANGES_MAX * (NAME_MAX + 25) + 14 * 9 + COVERAGE_MAX
+    + 8 * LONG_MAX + FLAG_MAX * (RULES_MAX + 1)
 )  # fmt: skip
 _ASSET, _PROGRESS = tuple(StateKind).index(StateKind.ASSET), tuple(StateKind).index(StateKind.PROGRESS)
 _ABSOLUTE: Final = tuple(Profile).index(Profile.ABSOLUTE)
@@ -128,12 +131,13 @@ def _put_common(at: int, a: int, previous: int, state: State) -> int:
     """The fields from `profile` on, which states and alerts share."""
     asset, numbers, data, words = state.assets[a], state.numbers, state.out.data, state.words
     rule = state.rules[asset.rule]
-    at = put_long(data, at, _ABSOLUTE)
+    at = put_long(data, at, rule.profile)
     at = put_long(data, at, asset.level)
     at = put_long(data, at, previous)
     at = put_long(data, at, asset.peak)
     at = put_long(data, at, numbers[RANK])
-    at = put_byte(data, put_long(data, at, _UNKNOWN), NULL)  # no relative level
+    at = put_long(data, at, numbers[RELATIVE])
+    at = put_byte(data, at, NULL) if numbers[RATIO] == NO_DATA else put_some_double(data, at, numbers[RATIO] / 1e6)
     at = put_long(data, at, _side(numbers))
     at = put_double(data, at, ratio(numbers[PROBABILITY], NANO))
     at = put_double(data, at, rule.boost if numbers[BOOSTED] else 1.0)
@@ -150,7 +154,7 @@ def _put_common(at: int, a: int, previous: int, state: State) -> int:
     for i in range(RATE_ACCELERATION + 1):
         figure = asset.context[i]
         at = put_byte(data, at, NULL) if np.isnan(figure) else put_some_double(data, at, rounded(figure))
-    at = _put_flags(at, state)
+    at = _put_flags(at, a, state)
     at = put_piece(data, at, words.coverage, words.coverage_end[0])
     told = state.clock[0].told
     share = 1.0 - rule.weight_correlation / NANO if numbers[CORRELATION] == NO_DATA else 1.0
@@ -251,14 +255,29 @@ def _put_exchange(data: Array, at: int, slot: int) -> int:
 
 
 @inlined
-def _put_flags(at: int, state: State) -> int:
+def _put_flags(at: int, a: int, state: State) -> int:
+    """Flags of the sizes, custom rules that were met within the hold, and whether the asset is muted."""
     flags, data, words = state.numbers[FLAGS], state.out.data, state.words
+    rule, ends = state.assets[a].rule, words.rule_ends[state.assets[a].rule]
     count = 0
     for s in range(state.sizes.shape[0]):
         count += flags >> s & 1
+    for number in range(ends.shape[0]):
+        count += _is_flag(a, number, state)
     if count:
         at = put_long(data, at, count)
     for s in range(state.sizes.shape[0]):
         if flags >> s & 1:
             at = put_piece(data, at, words.flags[s], words.flag_ends[s])
+    for number in range(ends.shape[0]):
+        if _is_flag(a, number, state):
+            at = put_piece(data, at, words.rules[rule, number], ends[number])
     return put_byte(data, at, 0)
+
+
+@part
+def _is_flag(a: int, number: int, state: State) -> bool:
+    rule = state.rules[state.assets[a].rule]
+    if number == RULES_MAX:
+        return bool(rule.mute)
+    return bool(number < rule.custom and state.clock[0].now_ms - state.weeks[a].met_ms[number] < rule.hold_ms)

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from processors.settings import DetectorSettings
+from processors.settings import RULES_MAX, DetectorSettings
 from processors.windows.layout import SLOTS, Array
 from processors.windows.state import Out, Words
 from schemas.flat import long
@@ -15,6 +15,8 @@ from schemas.words import EXCHANGES_MAX, Completeness, Exchange, FeedState
 OUTPUTS_FIRST: Final = 1 << 16  # bytes of outputs that are held at once in the beginning; then doubled
 OUTPUT_MIN: Final = 32  # bytes of the shortest output
 NAME_MAX: Final = 20  # bytes of the name of an exchange, with its length
+FLAG_MAX: Final = 48  # bytes of the flag of a custom rule, with its length: rule: and 40 characters
+MUTED: Final = "muted"
 COVERAGE_MAX: Final = 2 + EXCHANGES_MAX * (NAME_MAX + 2)
 STATES, WINDOWS, ALERTS, LATE, PROGRESS = range(5)  # kinds of output
 HEADER: Final = 5
@@ -26,7 +28,7 @@ def new_out(size: int) -> Out:
 
 
 def words_of(settings: DetectorSettings, headers: Sequence[bytes]) -> Words:
-    """The pieces; `headers` of STATES, WINDOWS and ALERTS."""
+    """The pieces, without rules; `headers` of STATES, WINDOWS and ALERTS."""
     exchanges, exchange_ends = _table([exchange.value for exchange in Exchange])
     assert exchanges.shape == (SLOTS, exchanges.shape[1])
     flags, flag_ends = _table([window.flag for window in settings.windows])
@@ -38,7 +40,22 @@ def words_of(settings: DetectorSettings, headers: Sequence[bytes]) -> Words:
         flag_ends,
         np.zeros(COVERAGE_MAX, np.uint8),
         np.zeros(1, np.int64),
+        np.zeros((0, RULES_MAX + 1, FLAG_MAX), np.uint8),
+        np.zeros((0, RULES_MAX + 1), np.int64),
     )
+
+
+def with_rules(words: Words, names: Sequence[Sequence[str]]) -> Words:
+    """The pieces with the names of custom rules, by row of RULES."""
+    rules = np.zeros((len(names), RULES_MAX + 1, FLAG_MAX), np.uint8)
+    ends = np.zeros((len(names), RULES_MAX + 1), np.int64)
+    for row, own in enumerate(names):
+        flags = {number: f"rule:{name}" for number, name in enumerate(own)} | {RULES_MAX: MUTED}
+        for number, flag in flags.items():
+            data = _string(flag)
+            rules[row, number, : len(data)] = np.frombuffer(data, np.uint8)
+            ends[row, number] = len(data)
+    return words._replace(rules=rules, rule_ends=ends)
 
 
 def put_coverage(words: Words, coverage: Mapping[str, ExchangeCoverage]) -> None:

@@ -6,13 +6,15 @@ import numpy as np
 
 from processors.cascade import episode
 from processors.cascade.level import NONE
+from processors.cascade.relative import note_window
 from processors.jit import inlined, part
+from processors.metrics.metric import NOBODY
 from processors.outputs.aggregates import AGGREGATE_MAX, put_aggregate
 from processors.outputs.states import put_alert, put_progress
 from processors.outputs.words import OUTPUT_MIN
 from processors.windows.figures import measure
 from processors.windows.layout import LONG_AGO, Array
-from processors.windows.panes import TEN, next_close_ms
+from processors.windows.panes import TEN, next_close_ms, window_sums
 from processors.windows.state import State
 from schemas.words import AlertKind
 
@@ -54,7 +56,7 @@ def clock_is_due(state: State) -> bool:
 @inlined
 def _set_due(a: int, state: State) -> None:
     asset = state.assets[a]
-    due_ms = episode.falls_at_ms(asset, state.rules[asset.rule].hold_ms)
+    due_ms = episode.falls_at_ms(asset, state.weeks[a], state.rules[asset.rule], state.relative[asset.rule])
     for closes_ms in asset.closes_ms:
         due_ms = min(due_ms, closes_ms)
     state.due_ms[a] = due_ms
@@ -69,7 +71,8 @@ def _count_due(state: State) -> tuple[int, int]:
         if state.due_ms[a] > now_ms:
             continue
         asset = state.assets[a]
-        falling += episode.falls_at_ms(asset, state.rules[asset.rule].hold_ms) <= now_ms
+        rule, relative = state.rules[asset.rule], state.relative[asset.rule]
+        falling += episode.falls_at_ms(asset, state.weeks[a], rule, relative) <= now_ms
         for s in range(state.sizes.shape[0]):
             size, closes_ms = state.sizes[s], asset.closes_ms[s]
             if closes_ms <= now_ms:
@@ -95,11 +98,22 @@ def _close_windows(places: int, state: State) -> None:
                 windows[n, 0], windows[n, 1], windows[n, 2], windows[n, 3] = end_ms, s, rank[a], a
                 n += 1
                 first = end_ms // size.pane_ms
+                _note(a, s, end_ms, state)
                 asset.closes_ms[s] = next_close_ms(state.panes.sums[a], size, asset.heads[s], first)
                 asset.dirty = True
     _sort(windows, n)
     for i in range(n):
         put_aggregate(windows[i, 3], windows[i, 1], windows[i, 0], state)
+
+
+@part
+def _note(a: int, s: int, end_ms: int, state: State) -> None:
+    """Let the relative profile know of a final window."""
+    of, size = state.relative_of[s], state.sizes[s]
+    if of != NOBODY:
+        last = end_ms // size.pane_ms - 1
+        events, micro_usd, _ = window_sums(state.panes.sums[a], size, state.assets[a].heads[s], last)
+        note_window(state.weeks[a], of, end_ms + size.grace_ms, events, micro_usd)
 
 
 @inlined
@@ -143,7 +157,8 @@ def _let_fall(state: State) -> None:
     now_ms = state.clock[0].now_ms
     for a in state.names.by_name:
         asset = state.assets[a]
-        rank = episode.rank_in_force(asset, now_ms, state.rules[asset.rule].hold_ms)
+        rule, relative = state.rules[asset.rule], state.relative[asset.rule]
+        rank = episode.rank_in_force(asset, state.weeks[a], now_ms, rule, relative)
         if rank == asset.level:
             continue
         previous, asset.level = asset.level, rank

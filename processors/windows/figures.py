@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from processors.cascade.level import NONE, level_rank
+from processors.cascade.relative import ratio_micro, relative_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import inlined, part
 from processors.metrics.correlation import mean_pearson
@@ -20,8 +21,8 @@ from processors.windows.state import State
 
 # places in `State.numbers`
 TERMS: Final = 0
-PROBABILITY, RANK, BOOSTED, LEADER, FLAGS, MOVER, CORRELATION, LAG, JUDGED = range(6, 15)
-EVENTS: Final = 15  # by exchange, in the judged window
+PROBABILITY, RANK, BOOSTED, LEADER, FLAGS, MOVER, CORRELATION, LAG, JUDGED, RELATIVE, RATIO = range(6, 17)
+EVENTS: Final = 17  # by exchange, in the judged window
 MICRO_USD: Final = EVENTS + SLOTS
 NUMBERS: Final = MICRO_USD + SLOTS  # then the windows, by size
 WINDOW: Final = 5  # numbers a window
@@ -40,6 +41,7 @@ def measure(a: int, state: State) -> None:
     refresh_correlation(asset, state.bins[a], now_ms, rule)
     refresh_context(a, now_ms, asset, state.context)
     numbers[:] = 0
+    numbers[RELATIVE] = NONE
     sums = state.panes.sums[a]
     for s in range(state.sizes.shape[0]):
         size = state.sizes[s]
@@ -54,11 +56,30 @@ def measure(a: int, state: State) -> None:
             numbers[FLAGS] |= 1 << s
         if s == rule.judged:
             _judged(a, size, window, balance, state)
+        _relative(a, state.relative_of[s], window[COUNT], window[WINDOW_MICRO_USD], state)
     numbers[LEADER] = leading_slot(numbers[MICRO_USD:NUMBERS], numbers[EVENTS:MICRO_USD])
     _refresh_lag(asset, state.bins[a], now_ms, numbers[LEADER], rule)
     numbers[MOVER] = first_slot(asset.first_ms) if asset.peak > NONE else NOBODY
     numbers[CORRELATION] = NO_DATA if np.isnan(asset.correlation) else round(asset.correlation * 1_000_000)
     numbers[LAG] = asset.lag_ms
+
+
+@part
+def _relative(a: int, of: int, events: int, micro_usd: int, state: State) -> None:
+    """R of a window of relative size `of`, and the rank that it justifies; the highest count, also of those that were
+    judged at this T and are not shown. Rank 0: nothing is known."""
+    week, numbers = state.weeks[a], state.numbers
+    if of == NOBODY:
+        return
+    if week.in_force[of, 0] == 0:
+        numbers[RELATIVE], numbers[RATIO] = 0, NO_DATA
+        return
+    relative = state.relative[state.assets[a].rule]
+    numbers[RELATIVE] = max(numbers[RELATIVE], relative_rank(week, of, events, micro_usd))
+    numbers[RATIO] = max(numbers[RATIO], ratio_micro(week, of, events, micro_usd, relative))
+    if week.ratio_ms == state.clock[0].now_ms and week.ratio_micro > numbers[RATIO]:
+        numbers[RATIO] = week.ratio_micro
+        numbers[RELATIVE] = max(numbers[RELATIVE], week.rank)
 
 
 @inlined

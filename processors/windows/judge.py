@@ -1,8 +1,10 @@
 """Judging windows: which level an event or a tick justifies."""
 
 from processors.cascade.level import NONE, level_rank
+from processors.cascade.relative import ratio_micro, relative_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import part
+from processors.metrics.metric import NOBODY
 from processors.windows.context import CHANGE_5M, RATE
 from processors.windows.layout import Array, Row
 from processors.windows.panes import BALANCE, MICRO_USD, TEN, WINDOW, after, before, place_of, window_sums
@@ -73,3 +75,26 @@ def judge_at(sums: Array, end: int, head: int, size: Row, asset: Row, rule: Row)
     events, micro_usd, balance = window_sums(sums, size, head, end)
     earlier, _, _ = window_sums(sums, size, head, end - TEN)
     return judge(events, earlier, micro_usd, balance, asset, rule)[0]
+
+
+@part
+def highest_relative(
+    sums: Array, pane: int, head: int, size: Row, week: Row, of: int, relative: Row
+) -> tuple[int, int]:
+    """Highest rank by the relative profile, and R in millionths, of the windows of its size `of` that hold `pane` and
+    are there."""
+    rank, ratio = NONE, 0
+    for end in range(pane, min(pane + TEN - 1, head) + 1):
+        events, micro_usd, _ = window_sums(sums, size, head, end)
+        rank = max(rank, relative_rank(week, of, events, micro_usd))
+        ratio = max(ratio, ratio_micro(week, of, events, micro_usd, relative))
+    return rank, ratio
+
+
+@part
+def relative_at(sums: Array, end: int, head: int, size: Row, week: Row, of: int) -> int:
+    """Rank by the relative profile of the window that ends with pane `end`, whatever lies behind it."""
+    if of == NOBODY:
+        return NONE
+    events, micro_usd, _ = window_sums(sums, size, head, end)
+    return relative_rank(week, of, events, micro_usd)

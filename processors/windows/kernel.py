@@ -5,22 +5,23 @@ then changed nothing that a second start would change again, and the detector ca
 
 from processors.cascade import episode
 from processors.cascade.level import NONE
-from processors.jit import inlined, jit
+from processors.jit import inlined, jit, part
+from processors.metrics.metric import NOBODY
 from processors.outputs.avro import put_bytes
 from processors.outputs.states import finish, put_alert, put_state
 from processors.outputs.words import LATE
 from processors.windows.bins import add_bin
 from processors.windows.clock import alerted, clock_is_due, has_room, note_due
 from processors.windows.context import refresh_context
-from processors.windows.figures import COUNT, JUDGED, NUMBERS, RANK, WINDOW, measure, refresh_correlation
-from processors.windows.judge import highest_level, highest_rank, judge_at
+from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, refresh_correlation
+from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
 from processors.windows.panes import TEN, add, advance, first_times, highest_end, pane_of
 from processors.windows.seen import Seen, note, touch
 from processors.windows.state import State
 from schemas.words import AlertKind
 
-RUN_ENDS, NO_ROOM, NEW_TAPE = range(3)
+RUN_ENDS, NO_ROOM, NEW_TAPE, CHECK = range(4)
 RAISE, UPDATE, SHOW = 1, 2, 4  # what an asset is due for, as bits
 _RAISED, _UPDATED = tuple(AlertKind).index(AlertKind.RAISED), tuple(AlertKind).index(AlertKind.UPDATED)
 
@@ -29,7 +30,8 @@ _RAISED, _UPDATED = tuple(AlertKind).index(AlertKind.RAISED), tuple(AlertKind).i
 def fold_run(events: Array, data: Array, start: int, seen: Seen, state: State) -> tuple[int, int]:
     """Fold records from `start` on until one needs help: (its index, why). `data` holds their values.
 
-    NO_ROOM: outputs must be taken away, or their buffer is too small. NEW_TAPE: an exchange's completeness changed."""
+    NO_ROOM: outputs must be taken away, or their buffer is too small. NEW_TAPE: what is known of an exchange changed.
+    CHECK: the record before the index is folded, and custom rules of the assets in `state.checks` are to be checked."""
     time = state.clock[0]
     touch(events, start, seen)
     for i in range(start, events.shape[0]):
@@ -43,11 +45,15 @@ def fold_run(events: Array, data: Array, start: int, seen: Seen, state: State) -
         if time.tapes[event.slot] != event.tape:
             time.tapes[event.slot] = event.tape
             return i, NEW_TAPE
+        if time.now_ms >= time.stale_ms:
+            return i, NEW_TAPE
         if not has_room(time.room + event.end - event.begin, state):
             return i, NO_ROOM
         if note(event.id, event.append_ms, seen) or event.offset < state.assets[event.asset].next_offset:
             continue
         _fold(event, data, state)
+        if time.checks:
+            return i + 1, CHECK
     return events.shape[0], RUN_ENDS
 
 
@@ -65,12 +71,14 @@ def _fold(event: Row, data: Array, state: State) -> None:
     refresh_context(a, now_ms, asset, state.context)
     event_ms = min(event.event_ms, now_ms)
     _keep(event, event_ms, state)
-    rank = _place(event, event_ms, state)
+    rank, relative = _place(event, event_ms, state)
     episode.justify(asset, rank, now_ms)
+    episode.justify(state.weeks[a], relative, now_ms)
+    rank = episode.level_of(rank, relative, rule)
     what = _due(asset, rank, now_ms, rule)
     if what:
         _find_ends(a, event_ms, state)
-        _publish(a, what, state)
+        _publish(a, what, rank, state)
 
 
 @inlined
@@ -92,10 +100,10 @@ def _keep(event: Row, event_ms: int, state: State) -> None:
 
 
 @inlined
-def _place(event: Row, event_ms: int, state: State) -> int:
+def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
     """Put an event into every size that it is not too late for, judge every window that holds it and is there already,
-    size by size, and set flags; returns the rank that the judged size justifies."""
-    a, now_ms, rank = event.asset, state.clock[0].now_ms, NONE
+    size by size, and set flags; returns the ranks that the absolute and the relative profile justify."""
+    a, now_ms, rank, relative = event.asset, state.clock[0].now_ms, NONE, NONE
     asset, cell = state.assets[a], event.slot * SIDES + event.side
     rule = state.rules[asset.rule]
     sums, cells = state.panes.sums[a], state.panes.cells[a]
@@ -107,14 +115,30 @@ def _place(event: Row, event_ms: int, state: State) -> int:
         if pane > asset.heads[s]:
             advance(sums, cells, size, asset.heads[s], pane)
             asset.heads[s] = pane
-        if add(sums, cells, size, asset.heads[s], pane, cell, event.micro_usd) >= rule.flag_events[s]:
+        count = add(sums, cells, size, asset.heads[s], pane, cell, event.micro_usd)
+        if count >= rule.flag_events[s]:
             asset.flagged_ms[s] = now_ms
+        of = state.relative_of[s]
+        if of != NOBODY and state.weeks[a].in_force[of, 0] and count >= state.weeks[a].needed_events[of, NONE + 1]:
+            relative = max(relative, _judge_relative(a, s, of, pane, state))
         closes_ms = (pane // TEN + 1) * size.size_ms + size.grace_ms
         if closes_ms < asset.closes_ms[s]:
             asset.closes_ms[s] = closes_ms
             note_due(a, closes_ms, state)
         if s == rule.judged:
             rank = highest_rank(sums, pane, asset.heads[s], size, asset, rule)
+    return rank, relative
+
+
+@part
+def _judge_relative(a: int, s: int, of: int, pane: int, state: State) -> int:
+    """Rank that size `of` of the relative profile justifies; R is noted."""
+    asset, week, now_ms = state.assets[a], state.weeks[a], state.clock[0].now_ms
+    rule = state.relative[asset.rule]
+    rank, ratio = highest_relative(state.panes.sums[a], pane, asset.heads[s], state.sizes[s], week, of, rule)
+    if week.ratio_ms != now_ms:
+        week.ratio_ms, week.ratio_micro, week.rank = now_ms, 0, NONE
+    week.ratio_micro, week.rank = max(week.ratio_micro, ratio), max(week.rank, rank)
     return rank
 
 
@@ -147,12 +171,12 @@ def _due(asset: Row, rank: int, now_ms: int, rule: Row) -> int:
 
 
 @inlined
-def _publish(a: int, what: int, state: State) -> None:
-    """Publish what an asset is due for; `state.ends` says which windows."""
+def _publish(a: int, what: int, rank: int, state: State) -> None:
+    """Publish what an asset is due for; `state.ends` says which windows, `rank` what the level rises to."""
     asset, now_ms, numbers = state.assets[a], state.clock[0].now_ms, state.numbers
     measure(a, state)
     if what & RAISE:
-        _raise(a, state)
+        _raise(a, rank, state)
     elif what & UPDATE:
         put_alert(a, _UPDATED, asset.level, state)
         alerted(a, state)
@@ -161,20 +185,23 @@ def _publish(a: int, what: int, state: State) -> None:
         asset.state_ms = now_ms
         asset.quiet = numbers[NUMBERS + numbers[JUDGED] * WINDOW + COUNT] == 0 and asset.level == NONE
         asset.dirty = True
+    if state.rules[asset.rule].custom:
+        state.checks[state.clock[0].checks] = a
+        state.clock[0].checks += 1
 
 
 @inlined
-def _raise(a: int, state: State) -> None:
-    """Raise the level to what the judged window justifies."""
+def _raise(a: int, rank: int, state: State) -> None:
+    """Raise the level to `rank`."""
     asset, now_ms = state.assets[a], state.clock[0].now_ms
     rule = state.rules[asset.rule]
     judged = state.sizes[rule.judged]
     end_ms = (state.ends[rule.judged] + 1) * judged.pane_ms
     from_ms = end_ms - judged.size_ms
-    previous = episode.rise(asset, state.numbers[RANK], now_ms, from_ms)
+    previous = episode.rise(asset, rank, now_ms, from_ms)
     if previous == NONE:
         first_times(state.panes, a, state.sizes[0], asset.heads[0], from_ms, end_ms, asset.first_ms)
-    note_due(a, now_ms + rule.hold_ms, state)
+    note_due(a, episode.falls_at_ms(asset, state.weeks[a], rule, state.relative[asset.rule]), state)
     measure(a, state)
     put_alert(a, _RAISED, previous, state)
     alerted(a, state)
@@ -196,7 +223,7 @@ def tick(sequence: int, state: State) -> bool:
         if asset.next_sequence > sequence or (asset.quiet and asset.level == NONE):
             continue
         rule = state.rules[asset.rule]
-        judged, rank = rule.judged, NONE
+        judged, rank, relative = rule.judged, NONE, NONE
         size = state.sizes[judged]
         end = (time.now_ms - rule.tick_lag_ms) // size.pane_ms - 1
         if end - TEN < asset.heads[judged]:
@@ -204,11 +231,31 @@ def tick(sequence: int, state: State) -> bool:
             refresh_context(a, time.now_ms, asset, state.context)
             rank = judge_at(state.panes.sums[a], end, asset.heads[judged], size, asset, rule)
             episode.justify(asset, rank, time.now_ms)
+            week, sums = state.weeks[a], state.panes.sums[a]
+            relative = relative_at(sums, end, asset.heads[judged], size, week, state.relative_of[judged])
+            episode.justify(week, relative, time.now_ms)
+        rank = episode.level_of(rank, relative, rule)
         asset.dirty = True
         what = _due(asset, rank, time.now_ms, rule)
         if what:
             state.ends[:] = LONG_AGO
             if what & RAISE:
                 state.ends[judged] = end
-            _publish(a, what, state)
+            _publish(a, what, rank, state)
     return True
+
+
+@jit
+def meet(a: int, met: int, rank: int, state: State) -> None:
+    """Custom rules of an asset are met, as bits; they justify `rank`."""
+    asset, week, now_ms = state.assets[a], state.weeks[a], state.clock[0].now_ms
+    for number in range(week.met_ms.shape[0]):
+        if met >> number & 1:
+            week.met_ms[number] = now_ms
+    for lower in range(NONE + 1, rank + 1):
+        week.ruled_ms[lower] = now_ms
+    asset.dirty = True
+    if rank > asset.level and not state.rules[asset.rule].mute:
+        state.ends[:] = LONG_AGO
+        measure(a, state)
+        _raise(a, rank, state)

@@ -70,7 +70,10 @@ RULES: Final = np.dtype(
         ("bin_ms", np.int64),
         ("lag_bin_ms", np.int64),
         ("lag_bins_max", np.int64),
-        ("events_min", np.int64),  # of an exchange, to take part,
+        ("events_min", np.int64),  # of an exchange, to take part
+        ("profile", np.int64),  # ordinal of the Profile: 1 absolute, 2 relative, 3 either
+        ("mute", np.int64),
+        ("custom", np.int64),  # custom rules
     ]
 )
 
@@ -82,6 +85,8 @@ CLOCK: Final = np.dtype(
         ("offset", np.int64),  # of the liquidation that is being folded, or was last
         ("partition", np.int64),  # or NO_PARTITION
         ("count", np.int64),  # assets
+        ("checks", np.int64),  # assets whose custom rules are to be checked
+        ("stale_ms", np.int64),  # what is known of an exchange grows old then
         ("room", np.int64),  # bytes that one event's outputs may take, clock and late copy aside
         ("tapes", np.int64, (EXCHANGES_MAX,)),  # completeness last seen of each exchange, its ordinal
         ("known", np.uint8, (EXCHANGES_MAX,)),  # exchanges of which something is known
@@ -89,6 +94,7 @@ CLOCK: Final = np.dtype(
     ]
 )
 NO_PARTITION: Final = -1  # of a fold over a file
+PROFILES: Final = {"absolute": 1, "relative": 2, "either": 3}
 
 EVENT: Final = np.dtype(
     [
@@ -219,6 +225,9 @@ def rules_of(settings: DetectorSettings) -> Array:
         "lag_bin_ms": correlation.lag_bin_ms,
         "lag_bins_max": correlation.lag_ms_max // correlation.lag_bin_ms,
         "events_min": correlation.events_min,
+        "profile": PROFILES[settings.profile],
+        "mute": settings.mute,
+        "custom": len(settings.rules),
     }
     for name in type(score.weights).model_fields:
         values[f"weight_{name}"] = float(_exact(getattr(score.weights, name)) * NANO)

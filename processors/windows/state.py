@@ -27,6 +27,8 @@ class Words(NamedTuple):
     flag_ends: Array  # int64 [size]
     coverage: Array  # uint8: the map of what is known of the exchanges
     coverage_end: Array  # int64 [1]
+    rules: Array  # uint8 [rule, custom rule, ...]: flag with its length; the last one says that the asset is muted
+    rule_ends: Array  # int64 [rule, custom rule]
 
 
 class Out(NamedTuple):
@@ -49,6 +51,10 @@ class State(NamedTuple):
     context: Context
     sizes: Array  # SIZE [size]
     rules: Array  # RULES [rule]
+    relative: Array  # RELATIVE_RULE [rule]
+    relative_of: Array  # int64 [size]: its place in the relative profile, or NOBODY
+    weeks: Array  # WEEK [asset]
+    checks: Array  # int64: assets whose custom rules are to be checked
     names: Names
     words: Words
     out: Out

@@ -6,7 +6,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from processors.outputs.words import OUTPUTS_FIRST, new_out, words_of
+from processors.cascade.relative import new_weeks, put_in_force, relative_rule_of
+from processors.metrics.metric import NOBODY
+from processors.outputs.words import OUTPUTS_FIRST, new_out, with_rules, words_of
+from processors.rules import Rules
 from processors.settings import DetectorSettings, panes_kept
 from processors.windows.figures import NUMBERS, WINDOW
 from processors.windows.layout import (
@@ -48,7 +51,8 @@ class Store:
 
     def __init__(self, settings: DetectorSettings, *, partition: int | None, headers: Sequence[bytes]) -> None:
         self.sizes = sizes_of(settings)
-        self.rules = rules_of(settings)
+        places = {window.size_ms: place for place, window in enumerate(settings.relative.windows)}
+        self.relative_of = np.array([places.get(window.size_ms, NOBODY) for window in settings.windows], np.int64)
         self.names: list[str] = []
         self.names_table = names_of(self.names)
         self.words = words_of(settings, headers)
@@ -67,8 +71,34 @@ class Store:
         self.panes: Panes = new_panes(0, self._panes_kept)
         self.bins: Array = self._new_bins(0)
         self.last: Array = np.zeros((0, LAST_EVENTS), LAST)
+        self.weeks: Array = new_weeks(0)
+        self.checks: Array = np.zeros(0, np.int64)
         self.sources = Sources()
         self._grow(ASSETS_FIRST)
+        self.use(settings)
+
+    def use(self, settings: DetectorSettings) -> None:
+        """Put settings in force from here on, whose `shared` are the same."""
+        trees = [settings.model_copy(update={"assets": {}})]
+        known, self._rule_of = {trees[0].model_dump_json(): 0}, dict[str, int]()
+        for asset in settings.assets:
+            tree = settings.of(asset)
+            row = self._rule_of[asset] = known.setdefault(tree.model_dump_json(), len(trees))
+            if row == len(trees):
+                trees.append(tree)
+        self.rules = np.concatenate([rules_of(tree) for tree in trees])
+        self.relative = np.concatenate([relative_rule_of(tree.relative) for tree in trees])
+        self.custom = [Rules(tree) for tree in trees]
+        self.words = with_rules(self.words, [[rule.name for rule in tree.rules] for tree in trees])
+        for row in range(len(self.names)):
+            self._follow(row)
+
+    def _follow(self, row: int) -> None:
+        """Let an asset follow the settings that are in force for it."""
+        rule = self.assets[row]["rule"] = self._rule_of.get(self.names[row], 0)
+        put_in_force(self.weeks[row], self.weeks[row]["in_force"].copy(), self.relative[rule])
+        self.due_ms[row] = LONG_AGO  # to be found
+        self.clock["alarm_ms"] = 0
 
     def row(self, asset: str) -> int:
         """Row of an asset, made when it is new."""
@@ -80,6 +110,7 @@ class Store:
             self.names.append(asset)
             self.names_table = names_of(self.names)
             self.clock["count"] = len(self.names)
+            self.assets[row]["rule"] = self._rule_of.get(asset, 0)
         return row
 
     @property
@@ -87,7 +118,8 @@ class Store:
         """What compiled functions take, as it is now: arrays are replaced when they grow."""
         return State(
             self.clock, self.assets, self.due_ms, self.panes, self.bins, self.last, self.sources.context, self.sizes,
-            self.rules, self.names_table, self.words, self.out, self._ends, self._numbers,
+            self.rules, self.relative, self.relative_of, self.weeks, self.checks, self.names_table, self.words,
+            self.out, self._ends, self._numbers,
         )  # fmt: skip
 
     def scalars(self, row: int) -> Row:
@@ -106,7 +138,7 @@ class Store:
 
     def nbytes(self) -> int:
         """Bytes of the rows in use."""
-        arrays = (self.assets, self.due_ms, self.bins, self.last, *self.panes)
+        arrays = (self.assets, self.due_ms, self.bins, self.last, self.weeks, *self.panes)
         count = len(self.names)
         return sum(array[:count].nbytes for array in arrays) + self.sources.nbytes(count)
 
@@ -114,12 +146,14 @@ class Store:
         kept = len(self.assets)
         assets, bins, panes = new_assets(rows, len(self.sizes)), self._new_bins(rows), new_panes(rows, self._panes_kept)
         due_ms, last = np.full(rows, NEVER, np.int64), np.zeros((rows, LAST_EVENTS), LAST)
+        weeks, self.checks = new_weeks(rows), np.zeros(rows, np.int64)
         for new, old in (
-            (assets, self.assets), (due_ms, self.due_ms), (bins, self.bins), (last, self.last),
+            (assets, self.assets), (due_ms, self.due_ms), (bins, self.bins), (last, self.last), (weeks, self.weeks),
             *zip(panes, self.panes, strict=True),
         ):  # fmt: skip
             new[:kept] = old
         self.assets, self.due_ms, self.bins, self.last, self.panes = assets, due_ms, bins, last, panes
+        self.weeks = weeks
         self.sources.grow(rows)
 
     def _new_bins(self, rows: int) -> Array:

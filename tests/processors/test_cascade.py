@@ -217,7 +217,7 @@ def health(sequence: int, exchange: Exchange, state: FeedState, **changed: Any) 
         topic=changed.get("topic", FEED_HEALTH.name),
         partition=0,
         offset=sequence,
-        append_time_ms=0,
+        append_time_ms=START_MS,
         key=b"",
         value=value,
     )
