@@ -3,6 +3,7 @@
 import typer
 
 from stack.cli import (
+    dead_letters,
     decode,
     demo,
     detect,
@@ -44,4 +45,5 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: liqcascade explain BTC:1760130903120:0")(explain.explain)
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
+    app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(settings.app, name="settings")
