@@ -42,13 +42,11 @@ class Membership:
         )
         self._consumer.subscribe([topic_names(settings).of(CONFIGS)], on_assign=self._assigned, on_revoke=self._revoked)
 
-    def poll(self) -> bool:
-        """Serve the group for an instant; True when the members are others than before."""
-        before = self.members
+    def poll(self) -> None:
+        """Serve the group for an instant, and ask for the members where they are not known."""
         self._consumer.poll(0)
         if self._joined and not self.members:
             self.members = self._ask()
-        return self.members != before
 
     def close(self) -> None:
         """Leave, so that the others take over at once."""

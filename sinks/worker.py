@@ -66,12 +66,10 @@ class Worker:
             self.log.catch_up(self._stopping)
             self._seed()
             self.caught_up = True
-            changed = True
             while not self._stopping.is_set():
                 for restart in self.log.read():
                     self._restart(restart)
-                    changed = True
-                changed |= self.membership.poll()
+                self.membership.poll()
                 self._balance()
                 self._tell()
         finally:
@@ -122,7 +120,8 @@ class Worker:
         """What /readyz says: by connector, the first of its tasks here that is not well."""
         if self.rebalancing:
             return {"worker": "rebalancing"}
-        parts = {"worker": "ok"} | {name: f"failed: {why}" for name, why in self.invalid.items()}
+        parts = {"worker": "ok"}
+        parts |= {name: f"failed: {why}" for name, why in self.invalid.items() if name in self.log.state.configs}
         for (name, number), owner in self.assigned().items():
             if owner != self.membership.instance:
                 continue
@@ -165,12 +164,16 @@ class Worker:
                     assert config is not None, "it has tasks"
                     self._threads[key] = TaskThread(Task(config, key[1]))
         for (name, _), thread in self._threads.items():
-            thread.task.pause() if self.log.state.target(name) is Target.PAUSED else thread.task.resume()
+            if self.log.state.target(name) is Target.PAUSED:
+                thread.task.pause()
+            else:
+                thread.task.resume()
         metrics.TASKS.set(len(self._threads))
         metrics.CONNECTORS.set(len({name for name, _ in self._threads}))
 
     def _restart(self, wanted: Restart) -> None:
-        self._parsed.pop(wanted.connector, None) if wanted.connector in self.invalid else None
+        if wanted.connector in self.invalid:
+            self._parsed.pop(wanted.connector, None)
         for (name, number), thread in self._threads.items():
             meant = wanted.include_tasks if wanted.task is None else wanted.task == number
             if name == wanted.connector and meant and (thread.failed or not wanted.only_failed):
