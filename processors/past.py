@@ -16,10 +16,11 @@ from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError
 from schemas.records import CascadeAlert, JournalEntry
-from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, Topic
+from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, SETTINGS, Topic
 from schemas.words import Exchange, JournalKind, Side
 
 RUN_MAX: Final = 500  # records folded at once
+LASTING_MS: Final = 8 * 24 * 3_600_000  # a baseline is of the last week
 CLOCKS_MS_MAX: Final = 60_000  # by which the clocks of two brokers may differ
 BACK_FIRST: Final = 10_000  # records; doubled until every exchange was met
 Told = Callable[[int], None]
@@ -105,7 +106,18 @@ class Past:
                 kind=JournalKind.TICK,
                 append_time_ms=from_ms,
             )
+            yield from self._lasting(from_ms)
         yield from entries
+
+    def _lasting(self, until_ms: int) -> Iterator[JournalEntry]:
+        """What was put in force in the week before and may be in force still: settings, and baselines."""
+        before = Span(
+            self.span(JOURNAL, until_ms - LASTING_MS).start, self.span(JOURNAL, until_ms - CLOCKS_MS_MAX).start
+        )
+        for _, entry in self.entries(before):
+            is_settings = entry.context is not None and entry.context.topic == SETTINGS.name
+            if is_settings or entry.kind is JournalKind.BASELINE:
+                yield entry
 
     def _last_of_exchanges(self, end: int) -> list[LogRecord]:
         """Read back in growing steps until every exchange was met, or to the oldest record."""
