@@ -200,8 +200,8 @@ def _append(kafka: KafkaSettings, records: dict[Place, LogRecord]) -> None:
     if left or failures:
         producer.purge()
         raise BrokerUnavailable(
-            f"replaying {len(records)} records at {kafka.bootstrap_servers}: {left + len(failures)} were not"
-            f" acknowledged ({failures[0] if failures else 'no answer'}); run it again, it leaves out those that are there"
+            f"replaying {len(records)} records at {kafka.bootstrap_servers}: {left + len(failures)} not acknowledged"
+            f" ({failures[0] if failures else 'no answer'}); run it again, it leaves out those that are there"
         )
 
 

@@ -3,6 +3,7 @@
 import typer
 
 from stack.cli import (
+    audit,
     dead_letters,
     decode,
     demo,
@@ -45,5 +46,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: liqcascade explain BTC:1760130903120:0")(explain.explain)
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
+    app.command(epilog="Example: liqcascade audit --from 2026-11-23T12:00 --to 2026-11-23T13:00")(audit.audit)
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(settings.app, name="settings")

@@ -33,9 +33,17 @@ def refuse(log: Log, sink: str, records: list[LogRecord], reason: str = "not the
     for record in records:
         position: Position = (record.topic, record.partition)
         letters.send(
-            SinkLetter(position=position, offset=record.offset, key=record.key, value=record.value,
-                       headers=record.headers, error=LiqcascadeError(reason), stage=Stage.VALUE_CONVERTER, class_name="schemas.codec.Codec")
-        )  # fmt: skip
+            SinkLetter(
+                position=position,
+                offset=record.offset,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+                error=LiqcascadeError(reason),
+                stage=Stage.VALUE_CONVERTER,
+                class_name="schemas.codec.Codec",
+            )
+        )
     letters.flush()
 
 
