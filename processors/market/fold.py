@@ -1,8 +1,8 @@
 """The market (`*`): a pure fold over signals.state, which has one partition, so its order is the log's.
 
 Its time is the newest T that any partition has told: with a state, or with its progress of every second. What a
-partition tells a second time after a restart is older than its own T and is passed over. An asset is exceptional when
-its R is `ratio` or more, or its level WATCH or above; breadth = assets that were so within `breadth_ms`."""
+partition tells a second time after a restart is older than its own T and is passed over. Breadth = assets that are in
+WATCH or above, whose hold is over when they leave it, and assets whose R was `ratio` or more within `breadth_ms`."""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -48,7 +48,8 @@ class MarketFold:
         self._offset = -1
         self._progress_ms: dict[int, int] = {}
         self._states: dict[str, AssetState] = {}
-        self._exceptional: dict[str, tuple[int, int]] = {}  # asset -> T since which, T at which it last was
+        self._watched: dict[str, tuple[int, int]] = {}  # asset -> T since which, T at which its state last said so
+        self._exceptional: dict[str, tuple[int, int]] = {}
         self._coverage: dict[str, tuple[int, ExchangeCoverage]] = {}
         self._bins = Bins(settings.lag_s_max)
         self._justified_ms = [-(1 << 60)] * (LEVEL_RANKS["EXTREME"] + 1)
@@ -90,12 +91,15 @@ class MarketFold:
                 self._coverage[exchange] = heard_ms, coverage
         self._bins.put(asset, heard_ms // 1_000, _usd_per_s(state))
         ratio = state.relative_ratio
-        if LEVEL_RANKS[state.level] >= WATCH or (ratio is not None and ratio >= self._settings.ratio):
-            since_ms, last_ms = self._exceptional.get(asset, (heard_ms, heard_ms))
-            if last_ms <= heard_ms - self._settings.breadth_ms:
-                since_ms = heard_ms
-            self._exceptional[asset] = since_ms, heard_ms
+        watched, exceptional = LEVEL_RANKS[state.level] >= WATCH, ratio is not None and ratio >= self._settings.ratio
+        for one, there in ((self._watched, watched), (self._exceptional, exceptional)):
+            if there:
+                since_ms, last_ms = one.get(asset, (heard_ms, heard_ms))
+                one[asset] = (heard_ms if last_ms <= heard_ms - self._settings.breadth_ms else since_ms), heard_ms
+        if watched or exceptional:
             self._judge(outputs)
+        if not watched:  # its level was held for as long as it should be
+            self._watched.pop(asset, None)
 
     def _judge(self, outputs: list[MarketOutput]) -> None:
         """After an asset was exceptional: raise, or update."""
@@ -104,7 +108,8 @@ class MarketFold:
             before = self._level
             if before == NONE:
                 self._episode_ms, self._sequence, self._peak = self.now_ms, 0, NONE
-                self._leader = min(self._broad(), key=lambda asset: (self._exceptional[asset][0], asset))
+                since = self._broad()
+                self._leader = min(since, key=lambda asset: (since[asset], asset))
             self._level, self._peak = rank, max(rank, self._peak)
             self._alert(AlertKind.RAISED, before, outputs)
         elif self._level > NONE and self.now_ms - self._alert_ms >= self._settings.update_interval_ms:
@@ -132,11 +137,12 @@ class MarketFold:
 
     def _second_passes(self, outputs: list[MarketOutput]) -> None:
         gone_ms = self.now_ms - self._settings.breadth_ms
-        for asset in [asset for asset, (_, last_ms) in self._exceptional.items() if last_ms <= gone_ms]:
-            del self._exceptional[asset]
+        for one in (self._watched, self._exceptional):
+            for asset in [asset for asset, (_, last_ms) in one.items() if last_ms <= gone_ms]:
+                del one[asset]
         self._bins.forget_before(self.now_ms // 1_000)
         self._justify()
-        if self._level > NONE or self._exceptional:
+        if self._level > NONE or self._broad():
             outputs.append(MarketOutput(STATE, MARKET, state_of(self._market()), ""))
         progress = progress_of(self.now_ms, self._offset)
         outputs.append(MarketOutput(STATE, f"{PROGRESS_KEY}/{MARKET}", progress, ""))
@@ -147,10 +153,15 @@ class MarketFold:
         self._sequence += 1
         self._alert_ms = self.now_ms
 
-    def _broad(self) -> list[str]:
-        """Assets that were exceptional within the last breadth_ms."""
+    def _broad(self) -> dict[str, int]:
+        """Assets in WATCH or above now, or exceptional within the last breadth_ms, and since when in it."""
         gone_ms = self.now_ms - self._settings.breadth_ms
-        return [asset for asset, (_, last_ms) in self._exceptional.items() if last_ms > gone_ms]
+        broad: dict[str, int] = {}
+        for one in (self._watched, self._exceptional):
+            for asset, (since_ms, last_ms) in one.items():
+                if last_ms > gone_ms:
+                    broad[asset] = max(gone_ms, min(since_ms, broad.get(asset, since_ms)))
+        return broad
 
     def _blind(self) -> list[int]:
         gone_ms = self.now_ms - self._settings.blind_ms

@@ -107,9 +107,11 @@ def plain_levels(log: Sequence[Heard]) -> list[tuple[int, str, str, int]]:
     """(T, level, level before, breadth) of every change, counted anew from a list of everything."""
     now, level, seen, found = 0, 0, list[tuple[int, str]](), []
     justified: list[tuple[int, int]] = []
+    latest: dict[str, tuple[int, bool]] = {}  # asset -> T of its newest state, and whether that says WATCH or above
 
     def breadth() -> int:
-        return len({asset for at, asset in seen if at > now - 30_000})
+        watched = {asset for asset, (at, so) in latest.items() if so and at > now - 30_000}
+        return len(watched | {asset for at, asset in seen if at > now - 30_000})
 
     def rank() -> int:
         return sum(breadth() >= least for least in (3, 5, 8, 12))
@@ -122,8 +124,12 @@ def plain_levels(log: Sequence[Heard]) -> list[tuple[int, str, str, int]]:
             level = held
         if now // 1_000 > before_s:
             justified.append((now, rank()))
-        if one.asset and (one.level != "NONE" or (one.relative_ratio or 0) >= 1.5):
+        if not one.asset or one.append_time_ms <= latest.get(one.asset, (-1, False))[0]:
+            continue
+        latest[one.asset] = one.append_time_ms, one.level != "NONE"
+        if (one.relative_ratio or 0) >= 1.5:
             seen.append((one.append_time_ms, one.asset))
+        if one.level != "NONE" or (one.relative_ratio or 0) >= 1.5:
             justified.append((now, rank()))
             if rank() > level:
                 found.append((now, LEVELS[rank()], LEVELS[level], breadth()))
