@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench chaos-producers chaos-detector fuzz-frames connect-answers lock clean
+.PHONY: help setup demo test check bench chaos-producers chaos-detector chaos-sinks fuzz-frames connect-answers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -38,6 +38,9 @@ chaos-producers: setup  ## every fault at every simulated exchange, against the 
 
 chaos-detector: setup  ## workers killed, frozen, joined and robbed of their state in the middle of cascades: SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.chaos_detector $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-sinks: setup  ## stores, workers and broker killed, filled up and cut off while records land: SEED=7 COUNT=1000000 (JSON is the last line)
+	@$(BIN)/python -m tests.simulation.chaos_sinks $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
 
 fuzz-frames: setup  ## damaged frames of every exchange: COUNT=1000000 each, SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.fuzz_frames --count $(or $(COUNT),1000000) --seed $(or $(SEED),7)
