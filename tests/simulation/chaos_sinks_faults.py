@@ -98,7 +98,7 @@ class Faults:
         return False
 
     def outages(self) -> int:
-        """How often a task of any worker was paused, by the workers' own word: faults that nobody felt prove nothing."""
+        """How often a task was paused, by the workers' own word: faults that nobody felt prove nothing."""
         return sum(file.read_text().count("paused by an outage") for file in self._folder.glob("sink-*.log"))
 
     def end(self) -> None:

@@ -17,6 +17,7 @@ from tests.schemas.test_records import example
 
 COMMANDS = [
     [], ["demo"], ["produce"], ["process"], ["sink"], ["tail"], ["decode"], ["topics"], ["doctor"],
+    ["audit"], ["dead-letters", "replay"],
     ["stack", "up"], ["stack", "down"], ["stack", "status"], ["settings", "show"],
 ]  # fmt: skip
 CLOSED = "127.0.0.1:9"  # the discard port: nobody listens
