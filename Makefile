@@ -16,6 +16,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "compiling the detector, once: about a minute"
+	@$(BIN)/python -m processors.warm_up
 	@touch $(STAMP)
 
 demo: setup  ## the whole flow on this machine: SECONDS=60 to end by itself, FRAMES=folder to play captured frames

@@ -1,4 +1,4 @@
-"""Compiling the detector before the first record needs it: some ten seconds once an installation, then a third of one.
+"""Compiling the detector before the first record needs it: a minute once an installation, then a third of a second.
 
 A worker that compiled in the middle of its stream would be thrown out of its group."""
 
@@ -101,3 +101,7 @@ def _funding() -> Funding:
         event_time_ms=HOUR_MS,
         received_time_us=0,
     )
+
+
+if __name__ == "__main__":
+    warm_up(DetectorSettings())

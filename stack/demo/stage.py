@@ -14,7 +14,7 @@ from schemas.errors import StackError
 from stack.embedded.ports import HOST, free_port
 from stack.embedded.process import POLL_S, GuardedProcess, Spec, last_lines
 
-READY_S_MAX: Final = 90.0  # the detector compiles its kernel at the very first start: 20 s on two busy cores
+READY_S_MAX: Final = 240.0  # where setup did not, the detector compiles at its first start: 160 s on two busy cores
 STOP_S_MAX: Final = 5.0  # each stage promises to end in order within this
 PROBE_S: Final = 2.0
 
