@@ -233,13 +233,16 @@ def test_redpanda_connect_lands_the_row_that_ours_lands_however_often(
         assert rows(database, topic) == ours
 
 
-def test_outages_are_retried_and_refused_bytes_are_kept() -> None:
+def test_outages_are_retried_and_no_good_record_is_a_dead_letter() -> None:
     for one in JDBC.values():
         config = one["config"]
         assert int(config["max.retries"]) * int(config["retry.backoff.ms"]) == 3_600_000
+        assert config["errors.tolerance"] == "none", "with all, a registry that is away fills the dead letters"
         assert config["errors.deadletterqueue.topic.name"] == "dead-letters" in TOPICS
         assert config["errors.deadletterqueue.context.headers.enable"] == "true"
         assert "password" not in config["connection.url"]
-    refused = PIPELINE["output"]["switch"]["cases"][0]
-    assert refused["check"] == "errored()"
-    assert refused["output"]["redpanda"]["topic"] == "dead-letters"
+    foreign, failed = PIPELINE["output"]["switch"]["cases"][:2]
+    assert foreign["output"]["redpanda"]["topic"] == "dead-letters"
+    assert 'content().slice(0, 1).encode("hex") != "00"' in foreign["check"], "a registry that is away refuses nothing"
+    assert failed["check"] == "errored()"
+    assert "reject" in failed["output"]
