@@ -90,8 +90,9 @@ def replay(
     Every reader of the topic gets them again: those that have them know them by their ids. Each is replayed once,
     however often this is run. The last line counts; exit code 1 when some could not be replayed."""
     from runtime.settings import StageSettings, load
-    from stack.dead_letters import Outcome, find_letter
-    from stack.dead_letters import replay as bring_back
+    from stack.dead_letters import find_letter
+    from stack.dead_letters_replay import Outcome
+    from stack.dead_letters_replay import replay as bring_back
 
     if not (letters or sink or topic or reason or from_ or to or all_):
         raise SettingsError("say which letters: ids, --sink, --topic, --reason, --from, --to, or --all")

@@ -13,7 +13,8 @@ from schemas.topics import DEAD_LETTERS, LIQUIDATIONS
 from sinks.connector import Position
 from sinks.dead_letters import DeadLetters, Stage
 from sinks.dead_letters import Letter as SinkLetter
-from stack.dead_letters import REPLAYED_HEADER, Outcome, find_letter, letter_of, read_letters, replay
+from stack.dead_letters import find_letter, letter_of, read_letters
+from stack.dead_letters_replay import REPLAYED_HEADER, Outcome, replay
 from stack.log_range import between
 from tests.sinks.records import CODEC, liquidation
 from tests.sinks.topics import Log

@@ -1,0 +1,126 @@
+"""Bringing refused records back to the topic that they came from.
+
+A record is replayed from the log and not from its letter: there it lies with its key and headers, whole. The replayed
+one carries `liqcascade.replayed_from`, the place of the first one, and lands in the same partition behind it. So the
+log itself remembers what was replayed, and no second run, not even one after a crash, replays it again."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from processors.host.log import LogRecord
+from runtime.kafka import producer_config, topic_names
+from runtime.settings import KafkaSettings
+from schemas.errors import BrokerUnavailable, SettingsError
+from stack.dead_letters import PRODUCERS, Letter, Place
+from stack.log_range import starts, to_end
+from stack.reading import spans
+
+REPLAYED_HEADER: Final = "liqcascade.replayed_from"
+LETTERS_MAX: Final = 10_000  # at once: with records of 1 kB each 10 MB in memory
+SEARCHED_MAX: Final = 20_000_000  # records behind the letters' own, at 150,000 a second: two minutes
+ACKNOWLEDGE_S_MAX: Final = 30.0
+
+
+class Outcome(StrEnum):
+    """What `replay` made of a letter."""
+
+    REPLAYED = "replayed"
+    ALREADY = "replayed before"
+    FRAME = "a frame of an exchange: `liqcascade decode` reads it; no topic has held it"
+    GONE = "its topic no longer holds the record, nor what would say whether it was replayed"
+
+
+def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> dict[str, Outcome]:
+    """Append the refused records behind their topics' ends once more; by id, what became of each letter.
+
+    Letters of several sinks about one record bring it back once. Two at the same time could do it twice.
+    Raises BrokerUnavailable: some may be back; the same call again brings those that are not. SettingsError when
+    there are more than LETTERS_MAX, or too much lies behind them to be searched."""
+    if len(letters) > LETTERS_MAX:
+        raise SettingsError(
+            f"{len(letters)} letters are more than {LETTERS_MAX} at once; choose some by --from and --to"
+        )
+    names = topic_names(kafka)
+    wanted: dict[tuple[str, int], dict[Place, list[str]]] = defaultdict(lambda: defaultdict(list))
+    outcomes: dict[str, Outcome] = {}
+    for letter in letters:
+        if letter.place is None or names.topic(letter.source) is None:
+            outcomes[letter.id] = Outcome.FRAME if letter.by == PRODUCERS else Outcome.GONE
+        else:
+            wanted[letter.place[:2]][letter.place].append(letter.id)
+    held = starts(kafka, sorted({topic for topic, _ in wanted}))
+    _refuse_long_search(kafka, {at: min(place.offset for place in places) for at, places in wanted.items()})
+    for at, places in wanted.items():
+        there = [place for place in places if place.offset >= held.get(at, place.offset + 1)]
+        originals, done = _search(kafka, at, there)
+        again = [place for place in there if place in originals and place not in done]
+        _append(kafka, {place: originals[place] for place in again})
+        for place, ids in places.items():
+            came = Outcome.REPLAYED if place in again else Outcome.ALREADY if place in done else Outcome.GONE
+            outcomes |= dict.fromkeys(ids, came)
+    return outcomes
+
+
+def _refuse_long_search(kafka: KafkaSettings, firsts: dict[tuple[str, int], int]) -> None:
+    ends = {(span.topic, span.partition): span.end for span in spans(kafka, sorted({topic for topic, _ in firsts}))}
+    behind = sum(max(0, ends.get(at, 0) - first) for at, first in firsts.items())
+    if behind > SEARCHED_MAX:
+        raise SettingsError(
+            f"{behind:,} records lie behind the letters' own and would be searched for what was replayed before,"
+            f" at most {SEARCHED_MAX:,} can be; choose younger letters by --from, or one topic"
+        )
+
+
+def _search(
+    kafka: KafkaSettings, at: tuple[str, int], places: Sequence[Place]
+) -> tuple[dict[Place, LogRecord], set[Place]]:
+    """The records at these places of one partition, and those places that were replayed."""
+    originals: dict[Place, LogRecord] = {}
+    done: set[Place] = set()
+    if not places:
+        return originals, done
+    by_offset, by_text = {place.offset: place for place in places}, {str(place): place for place in places}
+    for record in to_end(kafka, {at: min(by_offset)}):
+        if record.offset in by_offset:
+            originals[by_offset[record.offset]] = record
+        for name, value in record.headers:
+            if name == REPLAYED_HEADER and (text := value.decode(errors="replace")) in by_text:
+                done.add(by_text[text])
+    return originals, done
+
+
+def _append(kafka: KafkaSettings, records: dict[Place, LogRecord]) -> None:
+    if not records:
+        return
+    failures: list[str] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            failures.append(error.str())
+
+    producer = Producer(producer_config(kafka))
+    try:
+        for place, record in records.items():
+            kept = [header for header in record.headers if header[0] != REPLAYED_HEADER]
+            producer.produce(
+                place.topic,
+                partition=place.partition,
+                key=record.key,
+                value=record.value,
+                headers=[*kept, (REPLAYED_HEADER, str(place).encode())],
+                on_delivery=delivered,
+            )
+            producer.poll(0)
+        left = producer.flush(ACKNOWLEDGE_S_MAX)
+    except (BufferError, KafkaException) as exc:
+        left, failures = len(producer), [*failures, str(exc)]
+    if left or failures:
+        producer.purge()
+        raise BrokerUnavailable(
+            f"replaying {len(records)} records at {kafka.bootstrap_servers}: {left + len(failures)} not acknowledged"
+            f" ({failures[0] if failures else 'no answer'}); run it again, it leaves out those that are there"
+        )
