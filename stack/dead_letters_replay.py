@@ -16,8 +16,8 @@ from runtime.kafka import producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable, SettingsError
 from stack.dead_letters import PRODUCERS, Letter, Place
-from stack.log_range import starts, to_end
-from stack.reading import spans
+from stack.log_range import to_end
+from stack.reading import Span, spans
 
 REPLAYED_HEADER: Final = "liqcascade.replayed_from"
 LETTERS_MAX: Final = 10_000  # at once: with records of 1 kB each 10 MB in memory
@@ -52,10 +52,11 @@ def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> dict[str, Outcome
             outcomes[letter.id] = Outcome.FRAME if letter.by == PRODUCERS else Outcome.GONE
         else:
             wanted[letter.place[:2]][letter.place].append(letter.id)
-    held = starts(kafka, sorted({topic for topic, _ in wanted}))
-    _refuse_long_search(kafka, {at: min(place.offset for place in places) for at, places in wanted.items()})
+    held = {(span.topic, span.partition): span for span in spans(kafka, sorted({topic for topic, _ in wanted}))}
+    there_of = {at: [place for place in places if _holds(held.get(at), place)] for at, places in wanted.items()}
+    _refuse_long_search(sum(held[at].end - min(there)[2] for at, there in there_of.items() if there))
     for at, places in wanted.items():
-        there = [place for place in places if place.offset >= held.get(at, place.offset + 1)]
+        there = there_of[at]
         originals, done = _search(kafka, at, there)
         again = [place for place in there if place in originals and place not in done]
         _append(kafka, {place: originals[place] for place in again})
@@ -65,9 +66,11 @@ def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> dict[str, Outcome
     return outcomes
 
 
-def _refuse_long_search(kafka: KafkaSettings, firsts: dict[tuple[str, int], int]) -> None:
-    ends = {(span.topic, span.partition): span.end for span in spans(kafka, sorted({topic for topic, _ in firsts}))}
-    behind = sum(max(0, ends.get(at, 0) - first) for at, first in firsts.items())
+def _holds(span: Span | None, place: Place) -> bool:
+    return span is not None and span.start <= place.offset < span.end
+
+
+def _refuse_long_search(behind: int) -> None:
     if behind > SEARCHED_MAX:
         raise SettingsError(
             f"{behind:,} records lie behind the letters' own and would be searched for what was replayed before,"

@@ -177,7 +177,10 @@ def _await_landed(settings: SinkSettings, faults: Faults, from_ms: int) -> Accou
     while faults.behind(settings) and time.monotonic() < deadline_s:
         faults.heal_workers()
         time.sleep(LOOK_S)
-    return audit(settings, from_ms=from_ms, to_ms=time.time_ns() // 1_000_000 + 60_000)
+    begun_s = time.monotonic()
+    account = audit(settings, from_ms=from_ms, to_ms=time.time_ns() // 1_000_000 + 60_000)
+    print(f"the audit took {time.monotonic() - begun_s:.1f} s", file=sys.stderr)
+    return account
 
 
 def _settle(account: Account, load: Load, settings: SinkSettings, seed: int, count: int) -> dict[str, Any]:
