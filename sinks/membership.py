@@ -30,7 +30,8 @@ class Membership:
         self.members: tuple[str, ...] = ()
         self._group = f"{settings.topic_prefix}connect"
         self._joined = False
-        self._admin = AdminClient(confluent_config(settings))
+        self._config = confluent_config(settings)
+        self._admin = AdminClient(self._config)
         self._consumer = Consumer(
             confluent_config(
                 settings,
@@ -57,7 +58,9 @@ class Membership:
             (answer,) = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_S_MAX).values()
             found: Any = answer.result()
         except KafkaException as exc:
-            log.debug("asking for the workers", error=str(exc))
+            # A client that lost the group's coordinator may ask in vain for ever, while a new one is answered at once.
+            self._admin = AdminClient(self._config)
+            log.warning("asking for the workers anew", error=str(exc))
             return ()
         members = tuple(sorted(member.client_id for member in found.members))
         return members if found.state == ConsumerGroupState.STABLE and self.instance in members else ()
