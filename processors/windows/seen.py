@@ -55,7 +55,7 @@ def id_of(event_id: str) -> int:
     """The id as it is kept.
 
     >>> id_of("a"), id_of("b")
-    (512968287, 2)"""
+    (510903276987443985, -1545864430818285001)"""
     data = event_id.encode()
     return int(hash_of(np.frombuffer(data + bytes(PADDING), np.uint8), 0, len(data)))
 
