@@ -34,16 +34,24 @@ numba.config.LOOP_VECTORIZE = numba.config.SLP_VECTORIZE = 0
 
 
 def jit(function: F) -> F:
-    """Compile at the first call. Divisions follow IEEE 754 and no operation is reordered: results are reproducible."""
-    return cast(F, numba.njit(cache=True, **_OPTIONS)(function))
+    """Compile at the first call. Divisions follow IEEE 754 and no operation is reordered: results are reproducible.
+
+    It must not make arrays, nor call what returns new ones: references are not counted, which else takes half of the
+    time. Whoever calls it from Python holds the arrays."""
+    return cast(F, numba.njit(cache=True, _nrt=False, **_OPTIONS)(function))
 
 
 def part(function: F) -> F:
     """The same for a function that only compiled functions call. Numba compiles what a function calls anew with it, so
     whatever stands between Python and the leaves costs time; `inlined` takes a level out."""
-    return cast(F, numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function))
+    return cast(F, numba.njit(no_cpython_wrapper=True, _nrt=False, **_OPTIONS)(function))
 
 
 def inlined(function: F) -> F:
     """The same for a function that is called in one or two places: its text is put there."""
-    return cast(F, numba.njit(inline="always", **_OPTIONS)(function))
+    return cast(F, numba.njit(inline="always", _nrt=False, **_OPTIONS)(function))
+
+
+def owning(function: F) -> F:
+    """Like `jit`, for a function that makes arrays; only another one may call one that returns them."""
+    return cast(F, numba.njit(cache=True, _nrt=True, **_OPTIONS)(function))

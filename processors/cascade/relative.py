@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from processors.cascade.level import NONE
-from processors.jit import jit
+from processors.jit import jit, owning
 from processors.settings import RELATIVE_SIZES_MAX, RULES_MAX, RelativeSettings
 from processors.windows.layout import LONG_AGO, MICRO, Array, Row
 from schemas.words import LEVELS
@@ -108,7 +108,7 @@ def note_window(week: Row, s: int, final_ms: int, events: int, micro_usd: int) -
         maxima[MICRO_USD, place] = max(maxima[MICRO_USD, place], micro_usd)
 
 
-@jit
+@owning
 def measure_baselines(week: Row, hour: int, interest_micro_usd: int, rule: Row, baselines: Array) -> bool:
     """Fill `baselines` [size, 2] with what holds from `hour` on, floors included; False while too little is known.
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from processors.jit import jit
+from processors.jit import jit, owning
 from processors.metrics.metric import Metric
 from processors.windows.layout import Array
 
@@ -22,7 +22,7 @@ def pearson(n: int, sum_x: int, sum_y: int, sum_xx: int, sum_yy: int, sum_xy: in
     return float((n * sum_xy - sum_x * sum_y) / (math.sqrt(variance_x) * math.sqrt(variance_y)))
 
 
-@jit
+@owning
 def mean_pearson(counts: Array, events_min: int) -> float:
     """Mean over pairs of rows of `counts` (exchange, bin) with at least `events_min` events each, clipped to 0 to 1.
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from processors.jit import jit
+from processors.jit import owning
 from processors.metrics.correlation import pearson
 from processors.metrics.metric import Metric
 from processors.windows.layout import LONG_AGO, Array
 from processors.windows.vectors import LANES, dot
 
 
-@jit
+@owning
 def lag_bins(counts: Array, leader: int, lag_max: int, events_min: int) -> int:
     """Lag in bins, within ±lag_max, at which the leader's counts fit best those of the other exchanges together.
 
@@ -34,7 +34,7 @@ def lag_bins(counts: Array, leader: int, lag_max: int, events_min: int) -> int:
     return _best_lag(leading, others, n, lag_max) if heard else LONG_AGO
 
 
-@jit
+@owning
 def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
     """The lag at which r of leading[k] and others[lag_max + k + lag], where both are, is highest.
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from processors.jit import part
+from processors.jit import owning
 from processors.outputs.avro import LONG_MAX, put_byte, put_double, put_id, put_long, put_name, put_piece
 from processors.outputs.states import begin, finish, put_source
 from processors.outputs.words import NAME_MAX, WINDOWS
@@ -17,7 +17,7 @@ from schemas.words import EXCHANGES_MAX
 AGGREGATE_MAX: Final = 5 + 13 * LONG_MAX + 3 * 8 + EXCHANGES_MAX * (NAME_MAX + LONG_MAX + 16) + 2 + 3 * (LONG_MAX + 1)
 
 
-@part
+@owning
 def put_aggregate(a: int, s: int, end_ms: int, state: State) -> None:
     """The window of size `s` that ends at `end_ms`. It is final at its end + grace, whenever that is noticed."""
     size, data, words = state.sizes[s], state.out.data, state.words

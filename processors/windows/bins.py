@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from processors.jit import part
+from processors.jit import owning, part
 from processors.windows.layout import Array, Row
 from processors.windows.vectors import add_counts
 
@@ -45,7 +45,7 @@ def series_of(bins: Array, asset: Row, slot: int, end_ms: int, rule: Row, series
     add_counts(series, first - start + piece, bins[slot], 0, count - piece)
 
 
-@part
+@owning
 def binned(bins: Array, asset: Row, end_ms: int, rule: Row, bins_each: int) -> Array:
     """Counts [slot, bin] of that span, `bins_each` kept bins in one.
 

@@ -7,7 +7,7 @@ import numpy as np
 from processors.cascade import episode
 from processors.cascade.level import NONE
 from processors.cascade.relative import note_window
-from processors.jit import inlined, part
+from processors.jit import inlined, owning, part
 from processors.metrics.metric import NOBODY
 from processors.outputs.aggregates import AGGREGATE_MAX, put_aggregate
 from processors.outputs.states import put_alert, put_progress
@@ -81,7 +81,7 @@ def _count_due(state: State) -> tuple[int, int]:
     return closing, falling
 
 
-@inlined
+@owning
 def _close_windows(places: int, state: State) -> None:
     """Close the tumbling windows that are final and hold an event; `places`: at most so many."""
     now_ms, rank = state.clock[0].now_ms, state.names.rank

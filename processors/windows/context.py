@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from processors.jit import jit
+from processors.jit import jit, owning
 from processors.metrics import funding, open_interest
 from processors.metrics.funding import course, weighted_rate
 from processors.metrics.open_interest import SPANS, STEP_MS, change_pct, ends_of
@@ -136,7 +136,7 @@ def _total(a: int, time_ms: int, coins: bool, context: Context) -> float:
     return total if known else math.nan
 
 
-@jit
+@owning
 def _rate(a: int, time_ms: int, context: Context) -> float:
     """The rate over all sources at a time; where a source states USD alone, its coins are those at the mean price."""
     rates, weights = np.full(SOURCES_MAX, math.nan), np.full(SOURCES_MAX, math.nan)

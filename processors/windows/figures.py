@@ -7,7 +7,7 @@ import numpy as np
 from processors.cascade.level import NONE, level_rank
 from processors.cascade.relative import ratio_micro, relative_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
-from processors.jit import inlined, part
+from processors.jit import inlined, owning, part
 from processors.metrics.correlation import mean_pearson
 from processors.metrics.correlation_lag import lag_bins
 from processors.metrics.first_mover import first_slot
@@ -82,7 +82,7 @@ def _relative(a: int, of: int, events: int, micro_usd: int, state: State) -> Non
         numbers[RELATIVE] = max(numbers[RELATIVE], week.rank)
 
 
-@inlined
+@owning
 def _judged(a: int, size: Row, window: Array, balance: int, state: State) -> None:
     """Score and exchanges of the judged window."""
     asset, numbers = state.assets[a], state.numbers
@@ -108,9 +108,12 @@ def _judged(a: int, size: Row, window: Array, balance: int, state: State) -> Non
 @inlined
 def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None:
     """Recompute the correlation once a second of T, over the span that ends at the whole second."""
-    second = now_ms // 1_000
-    if asset.correlation_s == second:
-        return
+    if asset.correlation_s != now_ms // 1_000:
+        _correlate(asset, bins, now_ms // 1_000, rule)
+
+
+@owning
+def _correlate(asset: Row, bins: Array, second: int, rule: Row) -> None:
     asset.correlation_s = second
     asset.correlation = np.nan
     dense = 0
@@ -121,7 +124,7 @@ def refresh_correlation(asset: Row, bins: Array, now_ms: int, rule: Row) -> None
         asset.correlation = mean_pearson(counts, rule.events_min)
 
 
-@inlined
+@owning
 def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -> None:
     """Recompute the lag of the highest correlation once a second of T and leading exchange."""
     second = now_ms // 1_000
