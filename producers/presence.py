@@ -76,6 +76,7 @@ class Presence:
 
     async def _write(self) -> bool:
         writing, self._new = self._new, {}
+        self._announced.update(writing)  # before: who is cancelled meanwhile does not know whether it stands there
         try:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for key, value in writing.items():
@@ -87,7 +88,6 @@ class Presence:
                 self._log.warning("exchanges are not announced in Redis", reason=str(exc)[:200], retry_s=RETRY_S)
             self._away = True
             return False
-        self._announced.update(writing)
         if self._away:
             self._log.info("exchanges are announced in Redis again")
         self._away = False

@@ -108,6 +108,7 @@ class _Slice:
         self.refused: list[tuple[int, int]] = []
 
     def add(self, record: LogRecord, topic: Topic, codec: Codec) -> None:
+        """Take in one record; one that does not decode is noted as refused."""
         assert topic.record is not None, "sinks land records"
         self.records += 1
         try:

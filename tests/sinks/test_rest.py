@@ -99,8 +99,14 @@ def test_an_outage_is_told_and_is_no_failure(address: str, settings: SinkSetting
     config = config_of(settings) | {"redis.url": "redis://127.0.0.1:1/0"}
     httpx.put(f"{address}/connectors/{NAME}/config", json=config).raise_for_status()
     status = f"{address}/connectors/{NAME}/status"
-    wait_for(lambda: "trace" in str(httpx.get(status).json()), "the reason")
-    found = httpx.get(status).json()
+    heard: list[dict[str, Any]] = []
+
+    def told() -> bool:
+        heard.append(httpx.get(status).json())
+        return any("trace" in task and task["state"] != "UNASSIGNED" for task in heard[-1].get("tasks", ()))
+
+    wait_for(told, "the reason")
+    found = heard[-1]
     assert found["connector"]["state"] == "RUNNING"
     assert found["tasks"][0]["state"] == "PAUSED"
     assert found["tasks"][0]["trace"].startswith("paused by outage: ")

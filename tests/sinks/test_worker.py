@@ -220,6 +220,7 @@ def test_workers_of_one_command_share_the_tasks_and_end_together(
         for address in addresses:
             wait_for(lambda at=address: answers(at), "the worker")  # type: ignore[misc]
         create(addresses[0], tasks_max="2", flush_ms="50")
+        wait_for(lambda: NAME in ask("GET", f"{addresses[1]}/connectors"), "the other one to hear of it")
         wait_for(lambda: set(tasks(addresses[1])) == of(*addresses), "a task at each")
         log.append(events(0, 100))
         wait_for(lambda: store.landed(settings) == ids(100), "all")
