@@ -24,7 +24,7 @@ demo: setup  ## the whole flow on this machine: SECONDS=60 to end by itself, FRA
 	@$(BIN)/liqcascade demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FRAMES),--frames $(FRAMES)) $(ARGS)
 
 test: setup  ## every test, on real servers
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ class Server(ABC):
         self.folder = data.path / self.name
         self.ports: dict[str, int] = {}
         self.should_run = False
+        self._answered = False  # clients may hold its URL since
         self._fixed_port = port
         self._process: GuardedProcess | None = None
         self._lock = threading.RLock()
@@ -105,7 +106,7 @@ class Server(ABC):
             except BaseException:
                 self._process.close()
                 raise
-            self.should_run = True
+            self.should_run = self._answered = True
             return self.url
 
     def stop(self) -> None:
@@ -127,11 +128,10 @@ class Server(ABC):
 
     def _choose_ports(self) -> None:
         file = self.folder / "ports.json"
-        was_running = bool(self.ports)
         for name in self.port_names:
             last = self.ports.get(name) or ports.remembered(file, name)
             fixed = self._fixed_port if name == self.port_names[0] else None
-            self.ports[name] = ports.choose(self.name, fixed, last, keep=was_running)
+            self.ports[name] = ports.choose(self.name, fixed, last, keep=self._answered)
         ports.remember(file, self.ports)
 
     def _put_log_aside(self) -> None:
