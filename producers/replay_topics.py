@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Producer
 
 from producers.decode import Event
 from runtime.kafka import create_topics, producer_config, topic_names
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable
@@ -37,8 +38,7 @@ class TopicWriter:
             Codec(settings.schema_registry_url),
         )
         self._producer = Producer(producer_config(settings))
-        self._failure: str | None = None
-        self._unanswered = 0  # records; the client's own number also counts its error events
+        self._receipts = Receipts()
 
     def __enter__(self) -> Self:
         return self
@@ -46,30 +46,26 @@ class TopicWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer.flush(FLUSH_S)
-        if error is None and (self._unanswered or self._failure):
-            left = f"{self._unanswered} records were not acknowledged within {FLUSH_S:g} s"
-            raise BrokerUnavailable(f"publishing to {self._servers}: {self._failure or left}")
+        if error is None:
+            self._receipts.wait(self._producer, FLUSH_S, doing=f"publishing to {self._servers}")
+        else:
+            self._producer.flush(FLUSH_S)
 
     def write(self, events: Sequence[Event]) -> None:
         """Queue events; waits while the queue is full."""
+        answer = self._receipts.answer
         for event in events:
             topic = TOPIC_OF[type(event)]
             value, time_ms = self._codec.encode(topic, event), event.received_time_us // 1_000 or event.event_time_ms
             while True:
                 try:
                     self._producer.produce(
-                        self._names.of(topic), value, event.asset.encode(), timestamp=time_ms, on_delivery=self._told
+                        self._names.of(topic), value, event.asset.encode(), timestamp=time_ms, on_delivery=answer
                     )
-                    self._unanswered += 1
+                    self._receipts.sent()
                     break
                 except BufferError:
                     self._producer.poll(QUEUE_WAIT_S)
             self._producer.poll(0)
-        if self._failure is not None:
-            raise BrokerUnavailable(f"publishing to {self._servers}: {self._failure}")
-
-    def _told(self, error: KafkaError | None, message: Message) -> None:
-        self._unanswered -= 1
-        if error is not None:
-            self._failure = f"{message.topic()}: {error.str()}"
+        if self._receipts.failure:
+            raise BrokerUnavailable(f"publishing to {self._servers}: {self._receipts.failure}")

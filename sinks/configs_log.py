@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from runtime.kafka import confluent_config, producer_config, topic_names
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
 from schemas.topics import CONFIGS, STATUSES, Topic
@@ -34,6 +35,7 @@ class ConfigsLog:
         self._seen = threading.Condition()
         self._closing = False
         self._producer = Producer(producer_config(settings, linger_ms=0))
+        self._unwaited = Receipts()
         self._consumer = Consumer(
             confluent_config(
                 settings,
@@ -65,33 +67,26 @@ class ConfigsLog:
 
     def write(self, topic: Topic, records: Iterable[tuple[str, bytes | None]], *, wait: bool = True) -> None:
         """Append; with `wait`, until `state` has it. A value of None ends a key. Raises BrokerUnavailable."""
-        written: list[int] = []
-        failures: list[str] = []
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                written.append(message.offset() or 0)
-            else:
-                failures.append(str(error))
-
+        ends = [0]
+        receipts = Receipts(lambda message: ends.append((message.offset() or 0) + 1)) if wait else self._unwaited
         name = self._names[topic]
+        doing = f"writing to {name} at {self._bootstrap}"
         try:
             for key, value in records:
-                self._producer.produce(name, key=key, value=value, partition=0, on_delivery=delivered)
-            self._producer.poll(0)
-            if not wait:
-                return
-            left = self._producer.flush(ANSWER_S_MAX)
+                self._producer.produce(name, key=key, value=value, partition=0, on_delivery=receipts.answer)
+                receipts.sent()
         except (BufferError, KafkaException) as exc:
-            raise BrokerUnavailable(f"writing to {name} at {self._bootstrap}: {exc}") from exc
-        if failures or left:
-            raise BrokerUnavailable(f"writing to {name} at {self._bootstrap}: {(failures or ['no answer'])[0]}")
-        self._await(name, max(written, default=-1) + 1)
+            raise BrokerUnavailable(f"{doing}: {exc}") from exc
+        self._producer.poll(0)
+        if wait:
+            receipts.wait(self._producer, ANSWER_S_MAX, doing=doing)
+            self._await(name, max(ends))
 
     def deliver(self) -> None:
-        """Wait until the broker has all that was written. Raises BrokerUnavailable."""
-        if self._producer.flush(ANSWER_S_MAX):
-            raise BrokerUnavailable(f"writing the connectors' settings at {self._bootstrap}: no answer")
+        """Wait until the broker has all that was written without waiting. Raises BrokerUnavailable."""
+        doing = f"writing the connectors' settings at {self._bootstrap}"
+        receipts, self._unwaited = self._unwaited, Receipts()
+        receipts.wait(self._producer, ANSWER_S_MAX, doing=doing)
 
     def close(self) -> None:
         """Let go; who waits in `write` is let go too."""

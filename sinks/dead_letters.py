@@ -6,6 +6,7 @@ them stand the record's own headers, its key in `__connect.errors.key`, and the 
 import traceback
 from collections import OrderedDict
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ ACKNOWLEDGE_S_MAX: Final = 15.0
 REMEMBERED_MAX: Final = 10_000  # places of 150 B: 1.5 MB
 
 Headers = tuple[tuple[str, bytes | None], ...]
+Place = tuple[Position, int]  # of a record in its topic
 
 
 class Stage(StrEnum):
@@ -53,20 +55,21 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetters:
     """Sends the refused records of one task. `send` queues, `flush` waits until the broker has them all.
 
-    A record that was acknowledged is not sent again when an outage brings it back; after a crash it may be."""
+    A record that was acknowledged, or of which nothing is known yet, is not sent again when an outage brings it back;
+    after a crash it may be."""
 
     def __init__(self, settings: KafkaSettings, topic: str, *, connector: str, task: int) -> None:
         """`topic`: full name. The producer connects by itself when the first record is sent."""
         self._producer = Producer(producer_config(settings, message_max_bytes=RECORD_BYTES_MAX))
         self._topic, self._connector, self._task = topic, connector, task
-        self._waiting: list[tuple[Position, int]] = []
-        self._sent: OrderedDict[tuple[Position, int], None] = OrderedDict()
+        self._on_their_way: set[Place] = set()
+        self._sent: OrderedDict[Place, None] = OrderedDict()
         self._failures: list[str] = []
 
     def send(self, letter: Letter) -> None:
         """Queue one record. Raises BrokerUnavailable when the queue is full."""
         place = (letter.position, letter.offset)
-        if place in self._sent:
+        if place in self._sent or place in self._on_their_way:
             return
         value = letter.value
         try:
@@ -75,28 +78,22 @@ class DeadLetters:
                 key=letter.position[0].encode(),
                 value=value if value is None else value[:VALUE_BYTES_MAX],
                 headers=[*_own(letter.headers), *self._reason(letter)],
-                on_delivery=self._delivered,
+                on_delivery=partial(self._delivered, place),
             )
         except (BufferError, KafkaException) as exc:
             raise BrokerUnavailable(f"sending a dead letter of {letter.position[0]}: {exc}") from exc
-        self._waiting.append(place)
+        self._on_their_way.add(place)
 
     def flush(self) -> None:
-        """Wait for the acknowledgements. Raises BrokerUnavailable; what was not acknowledged is then forgotten."""
-        left = self._producer.flush(ACKNOWLEDGE_S_MAX)
-        if left:
-            self._producer.purge()
-            self._producer.flush(ACKNOWLEDGE_S_MAX)
+        """Wait for the acknowledgements. Raises BrokerUnavailable: send again what was sent since the last one."""
+        self._producer.flush(ACKNOWLEDGE_S_MAX)  # what it returns also counts the client's own error events
         failures, self._failures = self._failures, []
-        waiting, self._waiting = self._waiting, []
+        left = len(self._on_their_way)
         if left or failures:
             raise BrokerUnavailable(
                 f"sending dead letters to {self._topic}: {left + len(failures)} were not acknowledged "
                 f"({failures[0] if failures else 'no answer'}); they are sent again"
             )
-        self._sent.update(dict.fromkeys(waiting))
-        while len(self._sent) > REMEMBERED_MAX:
-            self._sent.popitem(last=False)
 
     def _reason(self, letter: Letter) -> list[tuple[str, bytes]]:
         error = letter.error
@@ -118,9 +115,14 @@ class DeadLetters:
         found = [(HEADER + name, text.encode(errors="backslashreplace")) for name, text in reason.items()]
         return found if letter.key is None else [*found, (HEADER + "key", letter.key[:HEADERS_BYTES_MAX])]
 
-    def _delivered(self, error: object, message: Message) -> None:
+    def _delivered(self, place: Place, error: object, message: Message) -> None:
+        self._on_their_way.discard(place)
         if error is not None:
             self._failures.append(str(error))
+            return
+        self._sent[place] = None
+        if len(self._sent) > REMEMBERED_MAX:
+            self._sent.popitem(last=False)
 
 
 def headers_of(message: Message) -> Headers:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Producer
 
 from processors.host.log import LogRecord
 from runtime.kafka import producer_config, topic_names
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable, SettingsError
 from stack.dead_letters import PRODUCERS, Letter, Place
@@ -23,6 +24,7 @@ REPLAYED_HEADER: Final = "liqcascade.replayed_from"
 LETTERS_MAX: Final = 10_000  # at once: with records of 1 kB each 10 MB in memory
 SEARCHED_MAX: Final = 20_000_000  # records behind the letters' own, at 150,000 a second: two minutes
 ACKNOWLEDGE_S_MAX: Final = 30.0
+AGAIN: Final = "run it again, it leaves out those that are there"
 
 
 class Outcome(StrEnum):
@@ -99,13 +101,8 @@ def _search(
 def _append(kafka: KafkaSettings, records: dict[Place, LogRecord]) -> None:
     if not records:
         return
-    failures: list[str] = []
-
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            failures.append(error.str())
-
-    producer = Producer(producer_config(kafka))
+    producer, receipts = Producer(producer_config(kafka)), Receipts()
+    doing = f"replaying at {kafka.bootstrap_servers}"
     try:
         for place, record in records.items():
             kept = [header for header in record.headers if header[0] != REPLAYED_HEADER]
@@ -115,15 +112,12 @@ def _append(kafka: KafkaSettings, records: dict[Place, LogRecord]) -> None:
                 key=record.key,
                 value=record.value,
                 headers=[*kept, (REPLAYED_HEADER, str(place).encode())],
-                on_delivery=delivered,
+                on_delivery=receipts.answer,
             )
+            receipts.sent()
             producer.poll(0)
-        left = producer.flush(ACKNOWLEDGE_S_MAX)
+        receipts.wait(producer, ACKNOWLEDGE_S_MAX, doing=doing)
+    except BrokerUnavailable as exc:
+        raise BrokerUnavailable(f"{exc}; {AGAIN}") from exc
     except (BufferError, KafkaException) as exc:
-        left, failures = len(producer), [*failures, str(exc)]
-    if left or failures:
-        producer.purge()
-        raise BrokerUnavailable(
-            f"replaying {len(records)} records at {kafka.bootstrap_servers}: {left + len(failures)} not acknowledged"
-            f" ({failures[0] if failures else 'no answer'}); run it again, it leaves out those that are there"
-        )
+        raise BrokerUnavailable(f"{doing}: {exc}; {AGAIN}") from exc
