@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from runtime.clock import wall_clock_ms
 from runtime.kafka import create_topics, producer_config
 from runtime.settings import KafkaSettings, RedisSettings
 from schemas.codec import Codec
@@ -22,7 +23,6 @@ from schemas.topics import LIQUIDATIONS
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
 from sinks.configs import read
 from sinks.connector import SinkRecord
-from sinks.redis import wall_clock_ms
 from sinks.settings import DatabaseSettings, SinkSettings, SinksSection
 from sinks.tables import LIQUIDATIONS as TABLE
 from sinks.task import Task

@@ -19,6 +19,7 @@ from producers.record import Recorder
 from producers.settings import ProducerSettings
 from producers.source import Source
 from runtime import logs
+from runtime.clock import wall_clock_ms
 from runtime.kafka import create_topics
 from runtime.operations import OperationsServer
 from schemas.errors import BrokerUnavailable, SettingsError
@@ -103,7 +104,7 @@ class Stage:
     async def _recent_ids(self) -> defaultdict[str, list[str]]:
         if not self._publish:
             return defaultdict(list)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_clock_ms()
         ids = await asyncio.to_thread(recent_ids, self._settings.kafka, now_ms=now_ms)
         self._log.info("published before", liquidations={name: len(each) for name, each in sorted(ids.items())})
         return defaultdict(list, ids)

@@ -1,7 +1,6 @@
 """Liquidations of one exchange: its feeds, from the frame to the topic."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -22,6 +21,7 @@ from producers.oddities import Oddities
 from producers.outlet import Outlet, Tap
 from producers.recent import RecentIds
 from producers.settings import ProducersSection
+from runtime.clock import wall_clock_ms
 from schemas.errors import FrameRefused, UnknownInstrument
 from schemas.records import FeedHealth, Funding, Liquidation, OpenInterest
 from schemas.words import FeedState
@@ -67,7 +67,7 @@ class Channel:
         self._health = StreamHealth(
             adapter.exchange,
             LIQUIDATION,
-            now_ms=_now_ms(),
+            now_ms=wall_clock_ms(),
             clock=clock,
             silent_ms_min=settings.silent_ms_min,
             silent_ms_unlearned=settings.silent_ms_unlearned,
@@ -116,7 +116,7 @@ class Channel:
         """Once a second: silence and drift; a silent connection is replaced by a new one, without a gap."""
         if any(feed.busy for feed in self._feeds):
             return  # frames wait for the broker, so how long ago the last one was handed over says nothing
-        now_ms = _now_ms()
+        now_ms = wall_clock_ms()
         await self._tell(self._health.review(now_ms))
         for sentence in self._oddities.take(now_ms, self._clock.get()):
             await self._tell([self._health.note(sentence, now_ms=now_ms)])
@@ -142,7 +142,7 @@ class Channel:
 
     async def state_again(self) -> None:
         """Publish the state as it is."""
-        await self._publisher.health(self._health.now(_now_ms()))
+        await self._publisher.health(self._health.now(wall_clock_ms()))
 
     async def take(self, frame: bytes, received_time_us: int, subscribed_time_ms: int, connection: int = 0) -> None:
         """Decode one frame, publish what is new in it, and put it aside if something in it is not understood."""
@@ -268,7 +268,7 @@ class Channel:
             topics = topics[len(fitting) :]
         for shard in shards(topics, *limits, taken=pulse):
             number = len(self._feeds)
-            self._health.open(number, connection.path, connection.pulse, now_ms=_now_ms())
+            self._health.open(number, connection.path, connection.pulse, now_ms=wall_clock_ms())
             feed = self._feed(connection, pulse + shard, number)
             self._feeds[feed] = self._tasks.create_task(feed.run())
 
@@ -278,7 +278,7 @@ class Channel:
 
         async def on_state(state: FeedState, detail: str) -> None:
             await self._tell(
-                self._health.update(number, state, detail, now_ms=_now_ms(), last_frame_ms=feed.last_frame_ms)
+                self._health.update(number, state, detail, now_ms=wall_clock_ms(), last_frame_ms=feed.last_frame_ms)
             )
 
         feed = Feed(self._adapter, connection, topics, settings=self._settings, on_frame=on_frame, on_state=on_state)
@@ -301,7 +301,3 @@ def live_since_ms(adapter: ExchangeAdapter, covered_since_ms: int, received_time
     received_after_ms = received_time_us // 1_000 - covered_since_ms
     begins_with_history = adapter.first_frame_is_backlog and received_after_ms < BACKLOG_ARRIVAL_MS
     return covered_since_ms - (0 if begins_with_history else BACKLOG_MS)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -8,7 +8,6 @@
 - a REST list of the same liquidations in which the side is beyond doubt (`ExchangeAdapter.cross_check`)."""
 
 import asyncio
-import time
 from typing import Final
 
 import structlog
@@ -19,6 +18,7 @@ from producers.drift import ListWatch, SideWatch
 from producers.exchange import CrossCheck, ExchangeAdapter
 from producers.marks import Marks
 from producers.rest import Rest
+from runtime.clock import wall_clock_ms
 from schemas.errors import FeedUnavailable, FrameRefused
 from schemas.records import Liquidation
 
@@ -96,7 +96,7 @@ async def repeat_cross_check(
     log = structlog.get_logger()
     while True:
         await asyncio.sleep(check.interval_ms / 1_000)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_clock_ms()
         from_ms = now_ms - WINDOW_OVERLAP * check.interval_ms
         params = {**check.params, **(check.window_params(from_ms, now_ms) if check.window_params else {})}
         try:

@@ -1,6 +1,5 @@
 """Open interest and funding of one exchange on their way to the topics, from REST and websocket alike."""
 
-import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,6 +11,7 @@ from producers.exchange import FUNDING, OPEN_INTEREST, ExchangeAdapter, MarketEv
 from producers.health import PollHealth
 from producers.outlet import Outlet
 from producers.recent import RecentIds
+from runtime.clock import wall_clock_ms
 from schemas.records import FeedHealth, Funding
 
 WEBSOCKET: Final = "websocket"
@@ -26,7 +26,7 @@ class MarketFeed:
     def __init__(self, adapter: ExchangeAdapter, publisher: Outlet, clock: ClockOffset) -> None:
         self._publisher, self._clock = publisher, clock
         kinds = {kind for poll in adapter.polls for kind in poll.kinds} | set(adapter.market_kinds)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_clock_ms()
         self.health: dict[str, PollHealth] = {
             kind: PollHealth(adapter.exchange, kind, now_ms=now_ms, clock=clock)
             for kind in (OPEN_INTEREST, FUNDING)
@@ -58,7 +58,7 @@ class MarketFeed:
     async def failed(self, kinds: Iterable[str], source: str, reason: str) -> None:
         """A call was not answered, or refused."""
         for kind in kinds:
-            await self.tell(self.health[kind].failed(source, reason, now_ms=time.time_ns() // 1_000_000))
+            await self.tell(self.health[kind].failed(source, reason, now_ms=wall_clock_ms()))
 
     async def tell(self, records: Iterable[FeedHealth]) -> None:
         """Publish states of channels."""
@@ -68,7 +68,7 @@ class MarketFeed:
 
     async def publish_state(self, health: PollHealth) -> None:
         """Publish a channel's state as it is."""
-        await self._publisher.health(health.now(time.time_ns() // 1_000_000))
+        await self._publisher.health(health.now(wall_clock_ms()))
 
     def has_settled(self, instrument: str, since_ms: int, now_ms: int) -> bool:
         """True when a settlement was due in the time, or when none of this instrument is known."""

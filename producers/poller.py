@@ -16,6 +16,7 @@ from producers.market import MarketFeed
 from producers.marks import Marks
 from producers.outlet import Outlet, Tap
 from producers.rest import Answer, Rest
+from runtime.clock import wall_clock_ms
 from schemas.errors import FeedUnavailable, FrameRefused, UnknownInstrument
 from schemas.records import Funding, OpenInterest
 
@@ -94,7 +95,7 @@ class Poller:
         asked_ms: int | None = None
         failures = 0
         while True:
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = wall_clock_ms()
             from_ms = now_ms - HISTORY_MS if asked_ms is None else asked_ms - SETTLED_OVERLAP_MS
             params = poll.window_params(from_ms, now_ms) if poll.window_params else {}
             succeeded = await self._round(poll, params, self._settled_pace_s(poll), since_ms=asked_ms)
@@ -113,7 +114,7 @@ class Poller:
             return await self._ask(poll, params)
         names = [row.instrument for row in self._catalogue.listed if poll.wants(row)]
         if since_ms is not None:
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = wall_clock_ms()
             names = [name for name in names if self._market.has_settled(name, since_ms, now_ms)]
         if not names:
             return True
@@ -221,7 +222,7 @@ class Poller:
     def _expect(self, poll: Poll, interval_ms: int) -> None:
         metrics.POLL_INTERVAL.labels(self.exchange, poll.path).set(interval_ms / 1_000)
         for kind in self._kinds(poll):
-            self._market.health[kind].expect(poll.path, interval_ms, now_ms=time.time_ns() // 1_000_000)
+            self._market.health[kind].expect(poll.path, interval_ms, now_ms=wall_clock_ms())
 
     def _interval_ms(self, poll: Poll) -> int:
         """The interval of a call; longer where all calls by instrument together would need too much of the budget."""

@@ -13,6 +13,7 @@ from producers import metrics
 from producers.budget import RateBudget
 from producers.clock import ClockOffset
 from producers.exchange import Budget, Params
+from runtime.clock import wall_clock_ms
 from schemas.errors import FeedUnavailable
 from schemas.words import Exchange
 
@@ -87,7 +88,7 @@ class Rest:
                 return
 
     def _refused(self, url: str, answer: aiohttp.ClientResponse) -> FeedUnavailable:
-        wait_ms = self.budget.refused(answer.headers, now_ms=_monotonic_ms(), wall_ms=time.time_ns() // 1_000_000)
+        wait_ms = self.budget.refused(answer.headers, now_ms=_monotonic_ms(), wall_ms=wall_clock_ms())
         metrics.REST_REFUSALS.labels(self._exchange).inc()
         return FeedUnavailable(f"reading {url}: the answer is {answer.status}; no call for {wait_ms} ms")
 

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from producers import metrics
 from producers.exchange import FRAME_BYTES_MAX, Connection, Control, ControlKind, ExchangeAdapter
 from producers.watchdog import Watchdog
+from runtime.clock import wall_clock_ms
 from schemas.errors import FeedUnavailable
 from schemas.words import FeedState
 
@@ -108,7 +109,7 @@ class Session:
         try:
             await self._on_state(FeedState.CONNECTED, self.url)
             if self.covered_since_ms is None:
-                self.covered_since_ms = time.time_ns() // 1_000_000
+                self.covered_since_ms = wall_clock_ms()
             await self.subscribe([topic for topic in self._topics if topic not in self._refused])
             await self._receive(socket, watchdog, self.covered_since_ms)
         finally:

@@ -19,6 +19,7 @@ from producers.outlet import Outlet, Tap
 from producers.poller import Poller
 from producers.rest import Rest
 from producers.settings import ProducersSection
+from runtime.clock import wall_clock_ms
 from schemas.words import FeedState
 
 LEARN_S_MAX: Final = (
@@ -125,7 +126,7 @@ class Source:
         stated_at = time.monotonic()
         while True:
             await asyncio.sleep(REVIEW_S)
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = wall_clock_ms()
             await self.channel.review()
             for health in self.market.health.values():
                 await self.market.tell(health.review(now_ms))

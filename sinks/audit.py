@@ -15,6 +15,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from runtime.clock import wall_clock_ms
 from schemas.errors import StoreUnavailable
 from schemas.records import AssetState, Record
 from schemas.topics import ALERTS, LIQUIDATIONS, STATE, Topic
@@ -25,7 +26,7 @@ from sinks.configs import ConnectorConfig
 from sinks.connector import Position
 from sinks.keys import KEYS, key_of
 from sinks.offsets import OffsetsFile
-from sinks.redis import connect, errors, wall_clock_ms
+from sinks.redis import connect, errors
 from sinks.redis_plan import BUCKET_MS, STREAM_ALERTS_MAX, TTL_MS, offset_key
 from sinks.tables import TABLES
 

@@ -27,13 +27,13 @@ class Offsets(msgspec.Struct, frozen=True):
 
     def moved(self, next_offsets: Mapping[Position, int]) -> "Offsets":
         """With these offsets in force."""
-        after = {key_of(position): offset for position, offset in next_offsets.items()}
+        after = {place_of(position): offset for position, offset in next_offsets.items()}
         landed = self.landed | {key: max(at, self.landed.get(key, 0)) for key, at in after.items()}
         return msgspec.structs.replace(self, next=self.next | after, landed=landed)
 
     def of(self, positions: Collection[Position]) -> dict[Position, int | None]:
         """The next offset of each, None where there is none."""
-        return {position: self.next.get(key_of(position)) for position in positions}
+        return {position: self.next.get(place_of(position)) for position in positions}
 
 
 class OffsetsFile:
@@ -80,14 +80,14 @@ class OffsetsFile:
 
     def refuse_moved(self, offsets: Offsets, expected: Mapping[Position, int | None]) -> None:
         """Raises StoreUnavailable when the offsets are not what is expected: another worker has these partitions."""
-        moved = sum(offsets.next.get(key_of(position)) != offset for position, offset in expected.items())
+        moved = sum(offsets.next.get(place_of(position)) != offset for position, offset in expected.items())
         if moved:
             raise StoreUnavailable(
                 f"committing to {self._folder}: {moved} offsets were moved by another worker; reading them again"
             )
 
 
-def key_of(position: Position) -> str:
+def place_of(position: Position) -> str:
     """A partition's key in the file."""
     return f"{position[0]}/{position[1]}"
 

@@ -19,9 +19,8 @@ from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LATE, LIQUIDATIONS, OPE
 from sinks import rows
 from sinks.archive import Archive
 from sinks.connector import Batch, Connector, Position, SinkRecord
-from sinks.keys import KEYS, refuse_what_cannot_be
-from sinks.keys import key_of as id_of
-from sinks.offsets import key_of
+from sinks.keys import KEYS, key_of, refuse_what_cannot_be
+from sinks.offsets import place_of
 from sinks.settings import SinkSettings
 
 SPANS_KEY: Final = b"liqcascade.offsets"  # of a file's metadata: JSON of `Spans`
@@ -70,10 +69,10 @@ class ParquetSink(Connector):
         self._ids = {}
         for topic in sorted({topic for topic, _ in partitions}):
             again = {
-                key_of(position): offsets.next[key_of(position)]
+                place_of(position): offsets.next[place_of(position)]
                 for position in partitions
                 if position[0] == topic
-                and offsets.next.get(key_of(position), 0) < offsets.landed.get(key_of(position), 0)
+                and offsets.next.get(place_of(position), 0) < offsets.landed.get(place_of(position), 0)
             }
             self._ids[topic] = self._known(topic, again)
         return self.flush()
@@ -126,7 +125,7 @@ class ParquetSink(Connector):
         fresh: dict[str, dict[Id, None]] = defaultdict(dict)
         files: dict[tuple[str, str], list[SinkRecord]] = defaultdict(list)
         for record in held:
-            topic, identity = record.position[0], id_of(record.record)
+            topic, identity = record.position[0], key_of(record.record)
             if identity not in self._ids.get(topic, {}) and identity not in fresh[topic]:
                 fresh[topic][identity] = None
                 files[topic, _day(rows.event_time_ms(record.record))].append(record)
@@ -145,7 +144,7 @@ class ParquetSink(Connector):
     def _spans(self, records: Iterable[SinkRecord]) -> Spans:
         spans: dict[str, tuple[int, int]] = {}
         for record in records:
-            key, at = key_of(record.position), record.offset
+            key, at = place_of(record.position), record.offset
             first, end = spans.get(key, (at, at))
             spans[key] = (min(first, at), max(end, at + 1))
         return Spans(self.name, spans)

@@ -1,7 +1,6 @@
 """Redis: what is going on now. Buckets and price levels of the last hour, latest states, alerts. See docs/redis.md."""
 
 import contextlib
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Final
@@ -11,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
+from runtime.clock import wall_clock_ms
 from runtime.settings import RedisSettings
 from schemas.errors import SettingsError, StoreUnavailable
 from schemas.topics import ALERTS, LIQUIDATIONS, STATE, Topic
@@ -21,11 +21,6 @@ from sinks.settings import SinkSettings
 CONNECT_S_MAX: Final = 5.0
 ANSWER_S_MAX: Final = 10.0  # a batch of 1,000 takes 10 ms
 REASON_CHARACTERS_MAX: Final = 500
-
-
-def wall_clock_ms() -> int:
-    """Now, ms since 1970 UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def connect(settings: RedisSettings) -> "redis.Redis":

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from runtime.clock import wall_clock_ms
 from sinks import metrics
 from sinks.connector import Batch
 from sinks.dead_letters import Stage
@@ -51,7 +52,7 @@ class Figures:
         metrics.ACTIVE.labels(*self._labels).set(0)
         newest = [batch.records[-1].append_time_ms for batch in batches if batch.records]
         if newest:
-            metrics.LAG.labels(self._sink).set(time.time_ns() // 1_000_000 - newest[-1])
+            metrics.LAG.labels(self._sink).set(wall_clock_ms() - newest[-1])
 
     def held(self, records: int) -> None:
         """So many are put and have not landed for good."""
@@ -64,7 +65,7 @@ class Figures:
     def refused(self, stage: Stage) -> None:
         """One record."""
         self._counters[metrics.ERRORS].inc()
-        metrics.LAST_ERROR.labels(*self._labels).set(time.time_ns() // 1_000_000)
+        metrics.LAST_ERROR.labels(*self._labels).set(wall_clock_ms())
         metrics.DEAD_LETTERS.labels(self._sink, stage.value).inc()
 
     def failed(self) -> None:

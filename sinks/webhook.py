@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import hmac
 import socket
-import time
 from collections.abc import Callable, Collection, Mapping
 from typing import ClassVar, Final, NamedTuple
 
@@ -17,6 +16,7 @@ import httpx
 import msgspec
 import structlog
 
+from runtime.clock import wall_clock_ms
 from schemas.codec import to_json
 from schemas.errors import RecordRefused, StoreUnavailable
 from schemas.records import CascadeAlert
@@ -44,11 +44,6 @@ class Letter(NamedTuple):
     body: bytes | None
     position: Position
     next_offset: int
-
-
-def wall_clock_ms() -> int:
-    """Now, ms since 1970 UTC."""
-    return time.time_ns() // 1_000_000
 
 
 class WebhookSink(Connector):

@@ -1,6 +1,5 @@
 """`liqcascade audit`: is everything where it should be, once?"""
 
-import time
 from typing import Annotated, Final
 
 import msgspec
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from runtime.clock import wall_clock_ms
 from schemas.errors import SettingsError
 from stack.cli.console import complain, print_json
 from stack.cli.replay import to_time_ms
@@ -29,7 +29,7 @@ def audit(
     from stack.audit import audit as settle
 
     from_ms = to_time_ms("--from", from_)
-    to_ms = time.time_ns() // 1_000_000 if to is None else to_time_ms("--to", to)
+    to_ms = wall_clock_ms() if to is None else to_time_ms("--to", to)
     if to_ms <= from_ms:
         raise SettingsError(f"--to {to} must be after --from {from_}")
     account = settle(load(SinkSettings), from_ms=from_ms, to_ms=to_ms)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from runtime.clock import wall_clock_ms
 from stack.simulator.exchange import Push, SimulatedExchange
 from stack.simulator.scenarios import SimulatedLiquidation
 
@@ -20,7 +21,7 @@ class Clock:
     """Wall-clock ms that neither jump nor run back: the time of the start plus what a monotonic clock counted."""
 
     def __init__(self) -> None:
-        self._wall_ms, self._start_s = time.time_ns() // 1_000_000, time.monotonic()
+        self._wall_ms, self._start_s = wall_clock_ms(), time.monotonic()
 
     @property
     def elapsed_ms(self) -> int:

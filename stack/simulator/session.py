@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from runtime.clock import wall_clock_ms
 from stack.simulator.exchange import Client, SimulatedExchange
 
 MESSAGE_BYTES_MAX: Final = 131_072  # a client's; twice the largest that any of the exchanges accepts
@@ -152,7 +153,7 @@ class Session:
                 return
             if now_s >= next_ping_s and interval_s:
                 with contextlib.suppress(ConnectionError):
-                    await self._socket.ping(str(time.time_ns() // 1_000_000).encode())
+                    await self._socket.ping(str(wall_clock_ms()).encode())
                 next_ping_s += interval_s
             await asyncio.sleep(min(next_ping_s, idle_end_s) - now_s)
 

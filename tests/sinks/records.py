@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.clock import wall_clock_ms
 from schemas.codec import Codec
 from schemas.records import (
     AssetState,
@@ -35,7 +36,6 @@ from schemas.words import (
     StateKind,
 )
 from sinks.connector import SinkRecord
-from sinks.redis import wall_clock_ms
 
 CODEC = Codec()
 TOPIC_OF: dict[type[Record], Topic] = {

@@ -10,6 +10,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from runtime.clock import wall_clock_ms
 from runtime.settings import RedisSettings
 from schemas.codec import to_json
 from schemas.errors import SettingsError, StoreUnavailable
@@ -17,7 +18,7 @@ from schemas.records import Record
 from schemas.words import Exchange, Level, Side, StateKind
 from sinks.connector import batch_of
 from sinks.counts import redis_counts
-from sinks.redis import RedisSink, wall_clock_ms
+from sinks.redis import RedisSink
 from sinks.redis_plan import APPLY, TTL_MS
 from sinks.settings import SinkSettings
 from tests.sinks.records import alert, landing, liquidation, state

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
+from runtime.clock import wall_clock_ms
 from schemas.errors import RecordRefused, StoreUnavailable
 from schemas.records import CascadeAlert
 from schemas.topics import ALERTS
 from schemas.words import AlertKind, Level
 from sinks.connector import batch_of
-from sinks.redis import wall_clock_ms
 from sinks.sentence import sentence_of
 from sinks.settings import SinkSettings, WebhookSettings
 from sinks.webhook import WebhookSink

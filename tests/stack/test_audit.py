@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from runtime.clock import wall_clock_ms
 from runtime.settings import KafkaSettings, RedisSettings
 from schemas.topics import LATE, LIQUIDATIONS
 from sinks.counts import timescale_counts
@@ -57,7 +57,7 @@ def log(settings: SinkSettings) -> Log:
 
 
 def account_of(settings: SinkSettings) -> Account:
-    return audit(settings, from_ms=0, to_ms=time.time_ns() // 1_000_000 + 60_000)
+    return audit(settings, from_ms=0, to_ms=wall_clock_ms() + 60_000)
 
 
 def waiting(settings: SinkSettings) -> int:
@@ -137,7 +137,7 @@ def test_the_command_counts_and_names_and_says_so_by_its_code(settings: SinkSett
         "LIQCASCADE_SINKS__ENABLED": '["timescale"]',
         "LIQCASCADE_DATABASE__URL": settings.database.url.get_secret_value(),
     }
-    from_ms = str(time.time_ns() // 1_000_000 - 3_600_000)
+    from_ms = str(wall_clock_ms() - 3_600_000)
     assert run("audit", "--from", from_ms, **environment).returncode == 0
     ask(settings, "DELETE FROM liquidations WHERE event_id = 'binance:BTCUSDT:2'")
     done = run("audit", "--from", from_ms, **environment)
