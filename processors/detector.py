@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from processors.baselines import baseline_of, use_baseline
+from processors.baselines import baseline_of, know_from, use_baseline
 from processors.cascade.coverage import NOT_SEEN, Coverage
 from processors.cascade.level import NONE
 from processors.cascade.relative import HOUR_MS
@@ -219,6 +219,10 @@ class Detector:
     def baselines_asked(self) -> None:
         """All that were due are in the journal: none are for the rest of the hour of T."""
         self._asked_hour = self.log_time_ms // HOUR_MS
+
+    def know_from(self, time_ms: int) -> list[str]:
+        """After a fold that began in the middle of the log: the assets whose week is known from `time_ms` on only."""
+        return know_from(self._store, time_ms)
 
     def snapshot(self) -> list[DetectorSnapshot]:
         """Rows of the assets that changed since the last call, and last the partition's own row."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from processors.detector import Output
 from processors.host.fold import Fold
 from processors.host.log import LogReader, LogRecord
+from processors.in_force import ALL
 from processors.journal import Journal, interleaved
 from processors.lead_in import LeadIn
 from runtime.kafka import topic_names
@@ -20,7 +21,8 @@ from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, SETTINGS, Topic
 from schemas.words import Exchange, JournalKind, Side
 
 RUN_MAX: Final = 500  # records folded at once
-LASTING_MS: Final = 8 * 24 * 3_600_000  # a baseline is of the last week
+LASTING_MS_FIRST: Final = 2 * 3_600_000  # a live owner writes all that lasts once an hour
+LASTING_MS_MAX: Final = 8 * 24 * 3_600_000  # a baseline is of the last week
 CLOCKS_MS_MAX: Final = 60_000  # by which the clocks of two brokers may differ
 BACK_FIRST: Final = 10_000  # records; doubled until every exchange was met
 Told = Callable[[int], None]
@@ -109,15 +111,27 @@ class Past:
             yield from self._lasting(from_ms)
         yield from entries
 
-    def _lasting(self, until_ms: int) -> Iterator[JournalEntry]:
-        """What was put in force in the week before and may be in force still: settings, and baselines."""
-        before = Span(
-            self.span(JOURNAL, until_ms - LASTING_MS).start, self.span(JOURNAL, until_ms - CLOCKS_MS_MAX).start
-        )
-        for _, entry in self.entries(before):
-            is_settings = entry.context is not None and entry.context.topic == SETTINGS.name
-            if is_settings or entry.kind is JournalKind.BASELINE:
-                yield entry
+    def _lasting(self, until_ms: int) -> list[JournalEntry]:
+        """What was put in force before and may be in force still: settings, and the newest baseline of each asset.
+
+        An hour that brings any baseline brings those of all assets, unless its owner was cut off: so it is sought back
+        in growing steps, until two such hours and the settings of all assets are met."""
+        end = self.span(JOURNAL, until_ms - CLOCKS_MS_MAX).start
+        back_ms = LASTING_MS_FIRST
+        while True:
+            settings: list[JournalEntry] = []
+            baselines: dict[str, JournalEntry] = {}
+            hours: set[int] = set()
+            for _, entry in self.entries(Span(self.span(JOURNAL, until_ms - back_ms).start, end)):
+                if entry.context is not None and entry.context.topic == SETTINGS.name:
+                    settings.append(entry)
+                elif entry.baseline is not None:
+                    baselines[entry.baseline.asset] = entry
+                    hours.add(entry.baseline.append_time_ms)
+            is_whole = any(one.context is not None and one.context.key == ALL.encode() for one in settings)
+            if (is_whole and len(hours) > 1) or back_ms >= LASTING_MS_MAX:
+                return sorted([*settings, *baselines.values()], key=lambda entry: entry.sequence)
+            back_ms = min(4 * back_ms, LASTING_MS_MAX)
 
     def _last_of_exchanges(self, end: int) -> list[LogRecord]:
         """Read back in growing steps until every exchange was met, or to the oldest record."""

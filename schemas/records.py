@@ -107,12 +107,22 @@ class BaselineFigures(Record, frozen=True, kw_only=True, gc=False):
     notional_usd: float
 
 
+class HourlyMaxima(Record, frozen=True, kw_only=True, gc=False):
+    """The largest final tumbling window of one size in each hour of a week, the newest hour last."""
+
+    size_ms: int
+    events: tuple[int, ...]
+    notional_micro_usd: tuple[int, ...]
+
+
 class JournalBaseline(Record, frozen=True, kw_only=True, gc=False):
-    """New baselines of one asset, in force from here on."""
+    """Baselines of one asset, in force from here on, and the week that later ones are measured from."""
 
     asset: str
     append_time_ms: int
     windows: tuple[BaselineFigures, ...]
+    since_ms: int | None = None
+    maxima: tuple[HourlyMaxima, ...] = ()
 
 
 class JournalEntry(Record, frozen=True, kw_only=True, gc=False):

@@ -9,15 +9,18 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from processors.cascade.relative import HOUR_MS
+from processors.host import metrics
 from processors.host.fold import Fold
 from processors.host.places import PUBLISHED, Places
-from processors.lead_in import CONTEXT_MS, lead_in, open_episodes
-from processors.past import CLOCKS_MS_MAX, Past, is_due
+from processors.lead_in import CONTEXT_MS, LEAD_MS, lead_in, open_episodes
+from processors.past import CLOCKS_MS_MAX, Past, Span, is_due
 from schemas.codec import Codec
 from schemas.records import JournalEntry, WindowAggregate
 from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, WINDOWS
 
 IN_FLIGHT_MS_MAX: Final = 600_000  # twice what the producer gives a record before it fails
+NAMED_MAX: Final = 20
 log = structlog.get_logger(__name__)
 
 
@@ -41,6 +44,8 @@ def begin(past: Past, codec: Codec, detector: Fold, *, low: int) -> Begun:
     lead = lead_in(open_episodes(alerts), at_ms)
     if lead.beyond:
         log.error("episodes began more than a day ago, their state is lost", partition=past.partition, ids=lead.beyond)
+    hour_ms = lead.to_ms // HOUR_MS * HOUR_MS  # its maxima so far stand in no entry: they need ticks
+    lead = lead._replace(from_ms=min(lead.from_ms, hour_ms - LEAD_MS))
     liquidations = past.span(LIQUIDATIONS, lead.context_from_ms, lead.to_ms)
     if not liquidations.start:  # all of the log: there is nothing earlier
         lead = lead._replace(context_from_ms=0, from_ms=0)
@@ -60,9 +65,27 @@ def begin(past: Past, codec: Codec, detector: Fold, *, low: int) -> Begun:
     for _ in past.fold(detector, liquidations, entries(), from_ms=lead.context_from_ms):
         pass  # published long ago
     detector.next_offset = liquidations.end
+    _say_what_is_lost(past, detector, liquidations, lead.context_from_ms)
     from_ms = min(lead.to_ms, detector.log_time_ms or lead.to_ms) - CLOCKS_MS_MAX
     places = {topic.name: past.span(topic, from_ms).start for topic in PUBLISHED}
     return Begun(liquidations.end, epoch, places | {JOURNAL.name: place})
+
+
+def _say_what_is_lost(past: Past, detector: Fold, liquidations: Span, from_ms: int) -> None:
+    """Weeks stand in the journal. Where it has lost them, less is known, and what is not known is no calm."""
+    if not liquidations.start:
+        return
+    known_ms = max(from_ms, past.begins_ms(LIQUIDATIONS))
+    cut = detector.know_from(known_ms)
+    metrics.SHORT_WEEKS.labels(past.partition).set(len(cut))
+    if cut:
+        log.error(
+            "the journal does not tell the weeks of assets; their baselines are of fewer hours for a week",
+            partition=past.partition,
+            known_from_ms=known_ms,
+            assets=cut[:NAMED_MAX],
+            count=len(cut),
+        )
 
 
 def _newest_published_ms(past: Past, codec: Codec) -> int | None:

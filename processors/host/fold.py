@@ -44,6 +44,9 @@ class Fold(Protocol):
     def baselines_asked(self) -> None:
         """All that were due are in the journal."""
 
+    def know_from(self, time_ms: int) -> list[str]:
+        """After a fold that began in the middle: the assets of whose week nothing before `time_ms` is known."""
+
     def snapshot(self) -> list[DetectorSnapshot]:
         """What changed since the last call, last the partition's own row."""
 

@@ -28,6 +28,11 @@ DUPLICATES: Final = Gauge(
 FORGOTTEN: Final = Gauge(
     "liqcascade_detector_ids_forgotten", "Ids forgotten within ten minutes for want of room", ["partition"]
 )
+SHORT_WEEKS: Final = Gauge(
+    "liqcascade_detector_short_weeks",
+    "Assets whose baselines are of less than their week, because neither state nor journal told it",
+    ["partition"],
+)
 SNAPSHOT_ROWS: Final = Counter("liqcascade_detector_snapshot_rows", "Rows of state written")
 SNAPSHOT_BYTES: Final = Counter("liqcascade_detector_snapshot_bytes", "Bytes of state written")
 RECOVERY_S: Final = Histogram(

@@ -4,16 +4,20 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
+from processors.detector import Detector
 from processors.host.cold_start import IN_FLIGHT_MS_MAX
+from processors.host.fold import Fold
 from processors.host.places import EPOCH_HEADER, PLACES_HEADER
 from processors.import_history import import_history
+from processors.journal import replay
 from processors.lead_in import CONTEXT_MS, LEAD_MS
 from processors.snapshots import FORMAT
 from runtime.kafka import producer_config
-from schemas.records import CascadeAlert, DetectorSnapshot, WindowAggregate
-from schemas.topics import ALERTS, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
+from schemas.records import CascadeAlert, DetectorSnapshot, JournalBaseline, JournalEntry, WindowAggregate
+from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
+from tests.processors.logs import tick
 from tests.processors.test_host import running
-from tests.processors.test_replay import MIDDLE_MS, SETTINGS, history
+from tests.processors.test_replay import HOUR_MS, MIDDLE_MS, SETTINGS, history
 from tests.processors.topics import CODEC, FLUSH_S_MAX, DetectorTopics
 
 
@@ -35,6 +39,24 @@ def publish_until(topics: DetectorTopics, topic: Topic, kind: type[CascadeAlert 
             count += 1
     assert producer.flush(FLUSH_S_MAX) == 0
     return count
+
+
+def due(detector: Fold) -> list[JournalBaseline]:
+    """What it would put in force an hour on."""
+    hour = tick(detector.next_sequence, 29 * HOUR_MS, after_offset=detector.next_offset - 1, epoch=99)
+    detector.apply(hour)
+    return detector.due_baselines()
+
+
+def replayed(topics: DetectorTopics, partition: int) -> Detector:
+    """The fold of both logs from their beginnings."""
+    detector = Detector(SETTINGS, partition=partition, codec=CODEC)
+    entries = [CODEC.decode(JournalEntry, record.value or b"") for record in topics.read(JOURNAL, partition)]
+    for _ in replay(
+        lambda run: detector.fold_log(run)[0], detector.apply, [topics.read(LIQUIDATIONS, partition)], entries
+    ):
+        pass
+    return detector
 
 
 async def test_without_state_it_begins_a_bounded_way_back_and_publishes_nothing_twice(topics: DetectorTopics) -> None:
@@ -64,4 +86,8 @@ async def test_without_state_it_begins_a_bounded_way_back_and_publishes_nothing_
         assert set(host.troubles().values()) == {"ok"}
     again = topics.take_over()
     assert (again.base, again.epoch) == (21, 22)  # written anew behind it, and usable
+    expected = {partition: due(replayed(topics, partition)) for partition in topics.partitions}
+    assert {baseline.asset for own in expected.values() for baseline in own if baseline.windows} == {"BTC", "ETH"}
+    for partition, own in expected.items():
+        assert due(topics.take_over(partition).detector) == own  # the week, of which it has read a day
     assert topics.assert_published_as_replayed() > windows + alerts
