@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from pydantic import ValidationError
 
-from processors.settings import SHARED, DetectorSettings
+from processors.settings import ASSETS_MAX, SHARED, DetectorSettings
 from runtime.settings import sentences
 from schemas.errors import SettingsError
 
@@ -64,14 +64,25 @@ def changed(now: DetectorSettings, key: str, value: bytes) -> Changed:
     assets = {asset: override for asset, override in now.assets.items() if asset != key}
     if record.settings:
         assets[key] = record.settings
-    return Changed(_after(now, now.model_dump(exclude={"assets"}) | {"assets": assets}), key)
+    if len(assets) > ASSETS_MAX:
+        raise SettingsError(f"settings record: detector.assets would hold {len(assets)} assets, at most {ASSETS_MAX}")
+    settings = now.model_copy(update={"assets": assets})
+    try:
+        settings.of(key)  # of all the others it is known that they fit
+    except ValidationError as exc:
+        raise SettingsError("settings record: " + sentences(exc, below="detector")) from exc
+    return Changed(settings, key)
+
+
+def _whole(value: dict[str, Any]) -> DetectorSettings:
+    try:
+        return DetectorSettings.model_validate(value)
+    except ValidationError as exc:
+        raise SettingsError("settings record: " + sentences(exc, below="detector")) from exc
 
 
 def _after(now: DetectorSettings, tree: dict[str, Any]) -> DetectorSettings:
-    try:
-        settings = DetectorSettings.model_validate(tree)
-    except ValidationError as exc:
-        raise SettingsError("settings record: " + sentences(exc, below="detector")) from exc
+    settings = _whole(tree)
     for name, given, held in zip(SHARED, settings.shared(), now.shared(), strict=True):
         if given != held:
             raise SettingsError(
@@ -101,3 +112,30 @@ def after_all(first: DetectorSettings, records: Iterable[tuple[str, bytes]]) -> 
         if key == ALL and read(value).origin == "worker":
             of_worker = settings
     return History(settings, of_worker, refused)
+
+
+class Running:
+    """Follows the records of settings.assets and says what all of them come to, as the value of one record."""
+
+    def __init__(self) -> None:
+        self._settings: DetectorSettings | None = None
+        self.whole: bytes | None = None  # of a record under `*`; None before the first one that says all
+
+    def take(self, key: str, value: bytes) -> None:
+        """Take the next record. Raises SettingsError, which names the key, for one that does not fit; it changes
+        nothing then.
+
+        A worker's own tree may have other windows than the one before: it is what its memory is laid out by."""
+        record = read(value)
+        if key == ALL and (self._settings is None or record.origin == "worker"):
+            settings = _whole(record.settings)
+        elif self._settings is None:
+            return
+        else:
+            settings = changed(self._settings, key, value).settings
+        whole = encode(record.origin, tree_of(settings))
+        if len(whole) > VALUE_BYTES_MAX:
+            raise SettingsError(
+                f"settings record: the settings of all assets would take {len(whole)} bytes, at most {VALUE_BYTES_MAX}"
+            )
+        self._settings, self.whole = settings, whole

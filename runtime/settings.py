@@ -23,6 +23,7 @@ from schemas.topics import PARTITIONS_DEFAULT
 FILE_VARIABLE: Final = "LIQCASCADE_SETTINGS"
 FILE_DEFAULT: Final = "liqcascade.toml"
 REGISTRY_VARIABLE: Final = "SCHEMA_REGISTRY_URL"  # the name that other Kafka programs know
+GIVEN_CHARS_MAX: Final = 120  # of a value that does not fit
 
 
 class Section(BaseModel):
@@ -129,6 +130,11 @@ def _sentence(error: Any, below: str) -> str:
         return f"{key} is not a setting (see `liqcascade settings show`)"
     secret = any(word in key for word in ("password", "url", "secret"))
     whole = isinstance(error["input"], dict | list | tuple)  # the sentence says which part of it does not fit
-    given = "" if secret or whole or error["type"] == "missing" else f", was {error['input']!r}"
+    given = "" if secret or whole or error["type"] == "missing" else f", was {_shown(error['input'])}"
     sentence = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     return f"{key}: {sentence}{given}"
+
+
+def _shown(given: Any) -> str:
+    shown = repr(given)
+    return shown if len(shown) <= GIVEN_CHARS_MAX else f"{shown[:GIVEN_CHARS_MAX]}… ({len(shown)} characters)"

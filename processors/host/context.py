@@ -2,19 +2,24 @@
 
 It has no group: every worker reads all of it, and an agent that waited for it would block every partition. Health and
 settings go into every partition; open interest and funding into the one of the same number, at most once a source and
-10 s: that is the step of the fold; 300 assets of 13 contracts then write 780 entries of 200 bytes/s, 13 GB a day."""
+10 s: that is the step of the fold; 300 assets of 13 contracts then write 780 entries of 200 bytes/s, 13 GB a day.
+
+Settings are let in as one tree, whatever record changed it, and once an hour again: what a fold that begins in the
+middle of the journal must know stands in the last hour of it."""
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
 import structlog
 
 from processors.host import metrics
 from processors.host.log import LogReader, LogRecord
-from processors.in_force import read
+from processors.in_force import ALL, Running
 from runtime.kafka import topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
@@ -26,6 +31,7 @@ BACK_MAX: Final = 1_000  # records a partition before the end with which a worke
 STEP_MS: Final = 10_000  # of a source, one record in as much time is let in
 SOURCES_MAX: Final = 20_000  # 300 assets with 13 contracts, three records each, and the channels
 RETRY_S: Final = 1.0
+SETTINGS_EVERY_S: Final = 3_600.0  # 3 KB a partition, 300 KB with overrides of 300 assets
 TOPICS: Final[tuple[Topic, ...]] = (FEED_HEALTH, OPEN_INTEREST, FUNDING, SETTINGS)
 log = structlog.get_logger(__name__)
 LetIn = Callable[[str, JournalContext], None]
@@ -38,6 +44,7 @@ class Sieve:
     def __init__(self, codec: Codec, prefix: str) -> None:
         self._codec, self._prefix = codec, prefix
         self._steps: dict[str, int] = {}  # source -> step of the last one that was let in
+        self._settings = Running()
 
     def source(self, record: LogRecord) -> str | None:
         """What the record tells about; None when it cannot be read, which is counted."""
@@ -69,15 +76,29 @@ class Sieve:
             del self._steps[next(iter(self._steps))]
         return True
 
+    def context(self, source: str, record: LogRecord) -> JournalContext:
+        """The record as it is let in; of settings what all records so far come to."""
+        told = JournalContext(
+            topic=record.topic.removeprefix(self._prefix),
+            partition=record.partition,
+            offset=record.offset,
+            append_time_ms=record.timestamp,
+            key=record.key or b"",
+            value=record.value or b"",
+        )
+        if source != SETTINGS.name or self._settings.whole is None:
+            return told
+        return msgspec.structs.replace(told, key=ALL.encode(), value=self._settings.whole)
+
     def _of_settings(self, record: LogRecord) -> str | None:
         key = (record.key or b"").decode(errors="replace")
         try:
-            read(record.value or b"")
+            self._settings.take(key, record.value or b"")
         except SettingsError as exc:
             metrics.CONTEXT_REFUSED.inc()
             log.warning("a record of settings is passed over", key=key, offset=record.offset, reason=str(exc))
             return None
-        return f"{SETTINGS.name}/{key}"
+        return f"{SETTINGS.name}/{key}" if self._settings.whole is None else SETTINGS.name
 
 
 async def read_context(kafka: KafkaSettings, codec: Codec, let_in: LetIn, *, ending: threading.Event) -> None:
@@ -87,12 +108,13 @@ async def read_context(kafka: KafkaSettings, codec: Codec, let_in: LetIn, *, end
     thread = ThreadPoolExecutor(1, "context")  # one: a reader is closed after its last read
     sieve = Sieve(codec, kafka.topic_prefix)
     places: dict[Place, int] = {}
+    latest: dict[str, LogRecord] = {}  # read, and not let in yet
+    settings, told_s = None, time.monotonic()
     try:
         while True:
             reader = None
             try:
                 reader, ends = await loop.run_in_executor(thread, _open, kafka, places, ending)
-                latest: dict[str, LogRecord] = {}
                 while True:
                     records = await loop.run_in_executor(thread, reader.read)
                     sources = await loop.run_in_executor(thread, _sources, sieve, records)
@@ -104,8 +126,13 @@ async def read_context(kafka: KafkaSettings, codec: Codec, let_in: LetIn, *, end
                     if reader.ended or all(places[place] >= end for place, end in ends.items()):
                         for source, record in latest.items():
                             if sieve.passes(source, record):
-                                let_in(source, _context(record, kafka.topic_prefix))
+                                context = sieve.context(source, record)
+                                let_in(source, context)
+                                settings = context if source == SETTINGS.name else settings
                         latest.clear()
+                    if settings is not None and time.monotonic() - told_s > SETTINGS_EVERY_S:
+                        told_s = time.monotonic()
+                        let_in(SETTINGS.name, settings)
             except BrokerUnavailable as exc:
                 log.warning("context is not read", reason=str(exc))
             finally:
@@ -133,14 +160,3 @@ def _open(
 
 def _sources(sieve: Sieve, records: Iterable[LogRecord]) -> list[str | None]:
     return [sieve.source(record) for record in records]
-
-
-def _context(record: LogRecord, prefix: str) -> JournalContext:
-    return JournalContext(
-        topic=record.topic.removeprefix(prefix),
-        partition=record.partition,
-        offset=record.offset,
-        append_time_ms=record.timestamp,
-        key=record.key or b"",
-        value=record.value or b"",
-    )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from processors.in_force import ALL, VALUE_BYTES_MAX, changed, encode, read, tree_of
+from processors.in_force import ALL, VALUE_BYTES_MAX, Running, changed, encode, read, tree_of
 from processors.settings import DetectorSettings, ProcessorSettings
 from runtime.settings import load
 from schemas.errors import SettingsError
@@ -87,3 +87,35 @@ def test_a_record_that_does_not_fit_changes_nothing_and_says_why(key: str, value
     with pytest.raises(SettingsError) as caught:
         changed(TREE, key, value)
     assert sentence in str(caught.value)
+
+
+def test_all_records_so_far_come_to_one() -> None:
+    running = Running()
+    running.take("ETH", encode("command", {"mute": True}))
+    assert running.whole is None  # nobody has said yet what it differs from
+    running.take(ALL, encode("worker", tree_of(TREE)))
+    running.take("BTC", encode("command", {"mute": True}))
+    with pytest.raises(SettingsError, match=r"detector\.assets\.BTC\.hold_ms"):
+        running.take("BTC", encode("command", {"hold_ms": 0}))
+    with pytest.raises(SettingsError, match="tick_lag_ms cannot change"):
+        running.take(ALL, encode("command", tree_of(DetectorSettings(tick_lag_ms=7))))
+    assert running.whole is not None
+    after = changed(DetectorSettings(), ALL, running.whole).settings
+    assert after == DetectorSettings(hold_ms=9_000, assets={"BTC": {"mute": True}})
+    other = DetectorSettings(tick_lag_ms=7)  # a worker with other windows begins with a memory of its own
+    running.take(ALL, encode("worker", tree_of(other)))
+    assert read(running.whole).settings == tree_of(other)
+
+
+def test_what_all_assets_differ_in_is_bounded() -> None:
+    running = Running()
+    running.take(ALL, encode("worker", tree_of(TREE)))
+    expression = "events > 1" + " or events > 1" * 24
+    rules = [{"name": f"rule{number}", "level": "WATCH", "expression": expression} for number in range(16)]
+    taken = 0
+    with pytest.raises(SettingsError, match=f"bytes, at most {VALUE_BYTES_MAX}"):
+        for taken in range(100):
+            running.take(f"ASSET{taken}", encode("command", {"rules": rules}))
+    assert taken > 50
+    assert running.whole is not None
+    assert len(running.whole) <= VALUE_BYTES_MAX
