@@ -13,17 +13,14 @@ import structlog
 from confluent_kafka import Message
 
 from runtime.kafka import topic_names
-from schemas.codec import Codec
-from schemas.errors import LiqcascadeError, RecordRefused, SchemaError, Unavailable
-from schemas.records import Record
-from schemas.topics import Topic
+from schemas.errors import LiqcascadeError, RecordRefused, Unavailable
 from sinks.configs import ConnectorConfig
 from sinks.configs_keys import FOREVER_MS
-from sinks.connector import Batch, Position, SinkRecord, batch_of
-from sinks.dead_letters import Letter, Stage, headers_of
-from sinks.reader import Reader, position_of
+from sinks.connector import Batch, Position, batch_of
+from sinks.intake import Intake
+from sinks.reader import Reader
 from sinks.task_figures import Figures
-from sinks.task_refusals import Refusals, class_name
+from sinks.task_refusals import Refusals
 
 POLL_S: Final = 0.2  # how late a stop, a pause or a rebalance is noticed
 IDLE_S_MAX: Final = 2.0  # how late an idle sink notices an outage
@@ -56,9 +53,9 @@ class Task:
         self.topics_read: set[str] = set()
         self._figures = Figures(self.name, number)
         self._refusals = Refusals(config, number, self._figures)
-        self._codec = Codec(config.settings.kafka.schema_registry_url)
         names = topic_names(config.settings.kafka)
-        self._topics = {names.of(topic): topic for topic in config.topics}
+        topics = {names.of(topic): topic for topic in config.topics}
+        self._intake = Intake(topics, config.settings.kafka.schema_registry_url)
         self._stopping, self._pausing = threading.Event(), threading.Event()
         self._held: list[Batch] = []  # put and not flushed
         self._failures = 0
@@ -172,23 +169,15 @@ class Task:
         return batch
 
     def _land(self, reader: Reader, messages: Sequence[Message]) -> None:
-        records: list[SinkRecord] = []
-        next_offsets: dict[Position, int] = {}
-        for message in messages:
-            position, offset = position_of(message), message.offset()
-            assert offset is not None, "a message from a partition has one"
-            record = self._decode(message, position, offset)
-            assert offset >= next_offsets.get(position, 0), "offsets of a partition rise"
-            next_offsets[position] = offset + 1
-            if record is not None:
-                records.append(record)
-        self.topics_read.update(topic for topic, _ in next_offsets)
+        batch, letters = self._intake.batch_of(messages)
+        self.topics_read.update(topic for topic, _ in batch.next_offsets)
         self._figures.read(len(messages))
+        for letter in letters:
+            self._refusals.add(letter)
         self._refusals.flush()
-        batch = Batch(records, next_offsets)
         self._held.append(batch)
         try:
-            with self._figures.put(len(records)):
+            with self._figures.put(len(batch.records)):
                 self.connector.put(batch)
         except RecordRefused:
             self._isolate(reader)
@@ -241,37 +230,6 @@ class Task:
             return 1
         return 0
 
-    def _decode(self, message: Message, position: Position, offset: int) -> SinkRecord | None:
-        value, topic = message.value(), self._topics[position[0]]
-        headers = headers_of(message)
-        try:
-            if value is None:
-                raise SchemaError(f"a record of {position[0]} has no value")
-            return SinkRecord(
-                topic=topic,
-                position=position,
-                offset=offset,
-                append_time_ms=message.timestamp()[1],
-                key=message.key(),
-                value=value,
-                record=self._codec.decode(_record_type(topic), value),
-                headers=headers,
-            )
-        except SchemaError as exc:
-            self._refusals.add(
-                Letter(
-                    position=position,
-                    offset=offset,
-                    key=message.key(),
-                    value=value,
-                    headers=headers,
-                    error=exc,
-                    stage=Stage.VALUE_CONVERTER,
-                    class_name=class_name(Codec),
-                )
-            )
-            return None
-
     def _held_records(self) -> int:
         return sum(len(batch.records) for batch in self._held)
 
@@ -299,8 +257,3 @@ class Task:
     def _set(self, state: State, problem: str = "") -> None:
         self.state, self.problem = state, problem
         self._figures.running(state is State.RUNNING)
-
-
-def _record_type(topic: Topic) -> type[Record]:
-    assert topic.record is not None, f"{topic.name} holds no records"
-    return topic.record
