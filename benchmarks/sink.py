@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from benchmarks import _redis_view
 from runtime.clock import wall_clock_ms
 from runtime.kafka import create_topics, producer_config
 from runtime.settings import KafkaSettings, RedisSettings
@@ -50,12 +51,14 @@ def run() -> dict[str, object]:
             _publish(settings.kafka, events)
             landed = {name: _land(settings, name) for name in SINKS}
             bare = _insert_bare(stack.postgres.url, events)
+            view = _redis_view.figures(settings, events[0])
             timescale = stack.postgres.installation is not None and stack.postgres.installation.timescale
     return {f"{name}_records_per_s": round(rate) for name, rate in landed.items()} | {
         "bare_rows_per_s": round(bare),
         "ratio": round(landed["timescale"] / bare, 2),
         "records": RECORDS,
         "hypertable": timescale,
+        **view,
     }
 
 

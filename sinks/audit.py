@@ -27,7 +27,8 @@ from sinks.connector import Position
 from sinks.keys import KEYS, key_of
 from sinks.offsets import OffsetsFile
 from sinks.redis import connect, errors
-from sinks.redis_plan import BUCKET_MS, STREAM_ALERTS_MAX, TTL_MS, offset_key
+from sinks.redis_plan import STREAM_ALERTS_MAX, offset_key
+from sinks.redis_sums import BUCKET_MS, TTL_MS
 from sinks.tables import TABLES
 
 HOUR_MS: Final = 3_600_000

@@ -2,50 +2,58 @@
 
 The keys are described in docs/redis.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from schemas.codec import to_json
-from schemas.errors import RecordRefused
 from schemas.records import AssetState, CascadeAlert, Liquidation, Record
 from schemas.words import StateKind
 from sinks.connector import Position, SinkRecord
-from sinks.levels import price_level
+from sinks.levels import Levels
+from sinks.redis_sums import TTL_MS, Sums
 
-BUCKET_MS: Final = 60_000
-TTL_MS: Final = 3_600_000
 # Redis publishes to who listens now. An alert that waited out an outage is history by then: it is in the stream only.
 PUBLISH_AGE_MS_MAX: Final = 60_000
 STREAM_ALERTS_MAX: Final = 10_000  # about 2 kB each: 20 MB
-# The script hands numbers to Redis as text; 2^53 micro-USD are nine billion USD, and 1,024 of them fit a counter.
-NOTIONAL_UUSD_MAX: Final = 2**53
+IDS_MAX: Final = 4_000  # of one command; Lua hands over at most 8,000 arguments
 
-# ARGV[1]: the plan in MessagePack. KEYS: offsets, then hashes, sets and streams with their types in the plan.
-# Everything that could refuse is asked before the first write, since Redis does not undo what a script wrote.
-# Returns "" or the key that stands in the way.
+# ARGV[1]: the plan in MessagePack. KEYS: offsets, then sets, hashes and streams with their types in the plan.
+# Everything that could refuse is asked before the first write, since Redis does not undo what a script wrote; only a
+# counter that is full cannot be known then, and stays as it is. Returns what stands in the way, or {}:
+# {"moved" or "type", key} or {"repeated", event_id, …}, and nothing was written; {"full", key} and the rest was.
 APPLY: Final = """
 local plan = cmsgpack.unpack(ARGV[1])
-for i, step in ipairs(plan.offsets) do
-  if (redis.call('GET', KEYS[i]) or '') ~= step[1] then return 'moved ' .. KEYS[i] end
-end
 local base = #plan.offsets
+for i, step in ipairs(plan.offsets) do
+  if (redis.call('GET', KEYS[i]) or '') ~= step[1] then return {'moved', KEYS[i]} end
+end
+local new = {}
 for i, kind in ipairs(plan.types) do
   local found = redis.call('TYPE', KEYS[base + i]).ok
-  if found ~= 'none' and found ~= kind then return 'type ' .. KEYS[base + i] end
+  if found == 'none' then new[i] = true elseif found ~= kind then return {'type', KEYS[base + i]} end
 end
-for i, step in ipairs(plan.offsets) do redis.call('SET', KEYS[i], step[2]) end
-for i, bucket in ipairs(plan.buckets) do
-  local counts, levels, seen = KEYS[base + 3 * i - 2], KEYS[base + 3 * i - 1], KEYS[base + 3 * i]
-  for _, event in ipairs(bucket.events) do
-    if redis.call('SADD', seen, event[1]) == 1 then
-      redis.call('HINCRBY', counts, event[2] .. ':events', 1)
-      redis.call('HINCRBY', counts, event[2] .. ':notional_uusd', event[4])
-      redis.call('HINCRBY', levels, event[3], event[4])
+local repeated = {'repeated'}
+for _, seen in ipairs(plan.seen) do
+  if not new[seen[1]] then
+    for i, there in ipairs(redis.call('SMISMEMBER', KEYS[base + seen[1]], unpack(seen[2]))) do
+      if there == 1 then repeated[#repeated + 1] = seen[2][i] end
     end
   end
-  for _, key in ipairs({counts, levels, seen}) do redis.call('PEXPIREAT', key, bucket.expire_ms) end
+end
+if #repeated > 1 then return repeated end
+local answer = {}
+for i, step in ipairs(plan.offsets) do redis.call('SET', KEYS[i], step[2]) end
+for _, seen in ipairs(plan.seen) do redis.call('SADD', KEYS[base + seen[1]], unpack(seen[2])) end
+for _, counts in ipairs(plan.counts) do
+  local key, fields = KEYS[base + counts[1]], counts[2]
+  for i = 1, #fields, 2 do
+    if type(redis.pcall('HINCRBY', key, fields[i], fields[i + 1])) == 'table' then answer = {'full', key} end
+  end
+end
+for i, expire_ms in ipairs(plan.expire_ms) do
+  if new[i] then redis.call('PEXPIREAT', KEYS[base + i], expire_ms) end
 end
 for _, state in ipairs(plan.states) do redis.call('SET', state[1], state[2], 'PXAT', state[3]) end
 for _, alert in ipairs(plan.alerts) do
@@ -56,72 +64,57 @@ for _, alert in ipairs(plan.alerts) do
     if alert.publish then redis.call('PUBLISH', 'alerts', alert.record) end
   end
 end
-return ''
+return answer
 """
 
 
 def plan(
-    records: Sequence[SinkRecord], offsets: Mapping[str, tuple[int | None, int]], *, now_ms: int
+    records: Sequence[SinkRecord],
+    offsets: Mapping[str, tuple[int | None, int]],
+    levels: Levels,
+    *,
+    now_ms: int,
+    without: Collection[str] = (),
 ) -> tuple[list[str], bytes]:
-    """KEYS and the plan of one batch; `offsets`: by key, the expected and the next one.
+    """KEYS and the plan of one batch. `offsets`: by key, the expected and the next one; `without`: as in `Sums`.
 
     Raises RecordRefused when a value of a record has no place in Redis."""
-    buckets: dict[tuple[str, int], list[tuple[str, str, str, str]]] = {}
-    states: dict[str, tuple[str, str, str]] = {}
+    sums = Sums(levels, now_ms=now_ms, without=without)
+    states: dict[str, tuple[AssetState, int]] = {}
     alerts: list[dict[str, Any]] = []
     for record in records:
         match record.record:
             case Liquidation() as event:
-                _count(buckets, event, record.append_time_ms, now_ms)
+                sums.add(event, record.append_time_ms)
             case AssetState(kind=StateKind.ASSET) as state:
-                expire_ms = record.append_time_ms + TTL_MS
-                if expire_ms > now_ms:
-                    states[state.asset] = (f"state:{state.asset}", _text(state), str(expire_ms))
+                states[state.asset] = (state, record.append_time_ms + TTL_MS)
             case CascadeAlert() as alert:
                 alerts.append(_alert(alert, record.append_time_ms, now_ms))
-    keys, types = list(offsets), []
-    for asset, start_ms in buckets:
-        keys += [f"liq:{what}:{asset}:{start_ms // BUCKET_MS}" for what in ("bucket", "levels", "seen")]
-        types += ["hash", "hash", "set"]
-    if alerts:
-        keys, types = [*keys, "alerts"], [*types, "stream"]
+    steps = sums.steps()
     body = {
         "offsets": [("" if expected is None else str(expected), str(after)) for expected, after in offsets.values()],
-        "types": types,
-        "buckets": [
-            {"expire_ms": str(start_ms + BUCKET_MS + TTL_MS), "events": events}
-            for (_, start_ms), events in buckets.items()
+        "types": ["set" if ids else "hash" for ids, _, _ in steps.values()] + ["stream"] * bool(alerts),
+        "seen": [
+            (place, ids[first : first + IDS_MAX])
+            for place, (ids, _, _) in enumerate(steps.values(), 1)
+            for first in range(0, len(ids), IDS_MAX)
         ],
-        "states": list(states.values()),
+        "counts": [(place, fields) for place, (_, fields, _) in enumerate(steps.values(), 1) if fields],
+        "expire_ms": [str(expire_ms) for _, _, expire_ms in steps.values()],
+        "states": [
+            (f"state:{asset}", _text(state), str(expire_ms))
+            for asset, (state, expire_ms) in states.items()
+            if expire_ms > now_ms
+        ],
         "alerts": alerts,
         "stream_alerts_max": str(STREAM_ALERTS_MAX),
     }
-    return keys, msgspec.msgpack.encode(body)
+    return [*offsets, *steps, *["alerts"] * bool(alerts)], msgspec.msgpack.encode(body)
 
 
 def offset_key(sink: str, position: Position) -> str:
     """Where the next offset of a partition stands."""
     return f"offset:{sink}:{position[0]}:{position[1]}"
-
-
-def _count(
-    buckets: dict[tuple[str, int], list[tuple[str, str, str, str]]],
-    event: Liquidation,
-    append_time_ms: int,
-    now_ms: int,
-) -> None:
-    """Put the event into its minute, unless that one has expired. A time after the log's own is an exchange's clock."""
-    time_ms = min(event.event_time_ms, append_time_ms)
-    start_ms = time_ms - time_ms % BUCKET_MS
-    if not 0 <= event.notional_usd * 1e6 < NOTIONAL_UUSD_MAX:
-        raise RecordRefused(f"counting {event.event_id}: notional_usd {event.notional_usd} is not within 0 and 9e9 USD")
-    try:
-        level = f"{event.side}:{price_level(event.price)}"
-    except ValueError as exc:
-        raise RecordRefused(f"counting {event.event_id}: {exc}") from exc
-    if start_ms + BUCKET_MS + TTL_MS > now_ms:
-        row = (event.event_id, f"{event.exchange}:{event.side}", level, str(round(event.notional_usd * 1e6)))
-        buckets.setdefault((event.asset, start_ms), []).append(row)
 
 
 def _alert(alert: CascadeAlert, append_time_ms: int, now_ms: int) -> dict[str, Any]:

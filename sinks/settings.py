@@ -1,15 +1,19 @@
 """Settings of the sinks: where the stores are, and how batches are made."""
 
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from runtime.settings import RedisSettings, Section, StageSettings
 from schemas.words import AlertKind, Level
 
 BATCH_RECORDS_MAX: Final = 10_000  # 10,000 records of 1 kB are 10 MB in memory and one transaction of a quarter second
 FLUSH_MS_MAX: Final = 60_000
+WIDTH_DIGITS_MAX: Final = 15  # as many as a price has
+# Their levels change width where both widths end: 10,000 of each is an even number of levels.
+BASIS_POINTS: Final = (1, 2, 5, 10, 20, 50, 100)
 
 
 class DatabaseSettings(Section):
@@ -61,6 +65,30 @@ class ArchiveSettings(Section):
     folder: Path = Field(Path("archive"), description="on a disk of its own or with room for 60 bytes a liquidation")
 
 
+class LevelsSettings(Section):
+    """How wide the price levels in Redis are: by the price, or for some assets as their traders count."""
+
+    basis_points: int = Field(10, description="widest level, in basis points of the price: 1, 2, 5, 10, 20, 50 or 100")
+    widths: tuple[str, ...] = Field(
+        (), description="levels of one width in price units, by asset: BTC=50, PEPE=0.00000001"
+    )
+
+    @field_validator("basis_points")
+    @classmethod
+    def _known(cls, value: int) -> int:
+        if value not in BASIS_POINTS:
+            raise ValueError(f"must be one of {', '.join(map(str, BASIS_POINTS))}; was {value}")
+        return value
+
+    @field_validator("widths")
+    @classmethod
+    def _readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        assets = [width_of(text)[0] for text in value]
+        if len(assets) != len(set(assets)):
+            raise ValueError("an asset has two widths")
+        return value
+
+
 class WebhookSettings(Section):
     """Where alerts are sent, and which."""
 
@@ -79,6 +107,21 @@ class SinkSettings(StageSettings):
     rest: RestSettings = RestSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
+    levels: LevelsSettings = LevelsSettings()
     archive: ArchiveSettings = ArchiveSettings()
     webhook: WebhookSettings = WebhookSettings()
     sinks: SinksSection = SinksSection()
+
+
+def width_of(text: str) -> tuple[str, Decimal]:
+    """Asset and width of one of `levels.widths`. Raises ValueError."""
+    asset, _, number = text.partition("=")
+    try:
+        width = Decimal(number.strip())
+    except DecimalException:
+        width = Decimal(0)
+    if not asset.strip() or not width.is_finite() or width <= 0 or len(width.as_tuple().digits) > WIDTH_DIGITS_MAX:
+        raise ValueError(
+            f"{text!r} is no width; write ASSET=WIDTH, above 0 in units of the price, {WIDTH_DIGITS_MAX} digits at most"
+        )
+    return asset.strip(), width

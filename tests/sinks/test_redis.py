@@ -9,23 +9,26 @@ import msgspec
 import pytest
 import redis
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from runtime.clock import wall_clock_ms
 from runtime.settings import RedisSettings
 from schemas.codec import to_json
-from schemas.errors import SettingsError, StoreUnavailable
+from schemas.errors import RecordRefused, SettingsError, StoreUnavailable
 from schemas.records import Record
 from schemas.words import Exchange, Level, Side, StateKind
 from sinks.connector import batch_of
 from sinks.counts import redis_counts
 from sinks.redis import RedisSink
-from sinks.redis_plan import APPLY, TTL_MS
-from sinks.settings import SinkSettings
+from sinks.redis_plan import APPLY, IDS_MAX
+from sinks.redis_sums import TTL_MS
+from sinks.settings import LevelsSettings, SinkSettings
 from tests.sinks.records import alert, landing, liquidation, state
 
 NOW_MS = wall_clock_ms()  # Redis' own clock decides when a key goes, so the present is the time of these tests
 MINUTE = NOW_MS // 60_000
-BUCKET, LEVELS = f"liq:bucket:BTC:{MINUTE}", f"liq:levels:BTC:{MINUTE}"
+PERIOD = MINUTE // 10
+BUCKET, LEVELS = f"liq:bucket:BTC:{MINUTE}", f"liq:levels:BTC:{PERIOD}"
 
 
 @pytest.fixture
@@ -45,16 +48,17 @@ def land(settings: SinkSettings, client: "redis.Redis") -> Callable[..., None]:
     """Land records as the next ones of their partitions, appended `age_ms` before now."""
     next_offset = 0
 
-    def land(*records: Record, age_ms: int = 0) -> None:
+    def land(*records: Record, age_ms: int = 0, using: SinkSettings = settings) -> None:
         nonlocal next_offset
         batch = [
             msgspec.structs.replace(one, append_time_ms=NOW_MS - age_ms)
             for one in landing(records, first_offset=next_offset)
         ]
         next_offset += len(batch)
-        with closing(RedisSink(settings, now_ms=lambda: NOW_MS)) as sink:
+        with closing(RedisSink(using, now_ms=lambda: NOW_MS)) as sink:
             sink.open({one.position for one in batch})
             sink.put(batch_of(batch))
+            sink.flush()
 
     return land
 
@@ -82,8 +86,9 @@ def test_a_minute_counts_by_exchange_and_side(client: "redis.Redis", land: Calla
 def test_prices_that_lie_close_share_a_level(client: "redis.Redis", land: Callable[..., None]) -> None:
     land(now(1, price=65_432.1), now(2, price=65_449.0), now(3, price=65_430.0, side=Side.SHORT))
     assert client.hgetall(LEVELS) == {
-        "LONG:65400": "65432100000",
-        "SHORT:65400": "32716050000",
+        "LONG:65400:65450": "65432100000",
+        "SHORT:65400:65450": "32716050000",
+        "events": "3",
     }
 
 
@@ -98,11 +103,63 @@ def server_ms(client: "redis.Redis") -> int:
     return int(seconds * 1_000 + micros // 1_000)
 
 
-def test_a_minute_is_kept_for_an_hour_after_its_end(client: "redis.Redis", land: Callable[..., None]) -> None:
+def test_a_minute_is_kept_for_an_hour_after_its_end_and_levels_after_their_ten_minutes(
+    client: "redis.Redis", land: Callable[..., None]
+) -> None:
     land(now(1))
-    gone_ms = (MINUTE + 1) * 60_000 + TTL_MS
-    for key in (BUCKET, LEVELS, f"liq:seen:BTC:{MINUTE}"):
-        assert goes_at(client, key, gone_ms)
+    land(now(2))
+    assert goes_at(client, BUCKET, (MINUTE + 1) * 60_000 + TTL_MS)
+    for key in (LEVELS, f"liq:seen:BTC:{MINUTE}"):
+        assert goes_at(client, key, (PERIOD + 1) * 600_000 + TTL_MS)
+
+
+def test_what_was_counted_is_left_out_of_the_sums_of_a_later_batch(
+    client: "redis.Redis", land: Callable[..., None]
+) -> None:
+    land(now(1), now(2))
+    land(now(2), now(3), now(1), now(3))
+    assert client.hgetall(BUCKET) == {"binance:LONG:events": "3", "binance:LONG:notional_uusd": "98148150000"}
+    assert client.hgetall(LEVELS) == {"LONG:65400:65450": "98148150000", "events": "3"}
+    assert client.scard(f"liq:seen:BTC:{MINUTE}") == 3
+
+
+def test_more_ids_than_one_command_takes(client: "redis.Redis", land: Callable[..., None]) -> None:
+    land(*map(now, range(IDS_MAX + 1)))
+    land(*map(now, range(IDS_MAX + 2)))
+    assert client.scard(f"liq:seen:BTC:{MINUTE}") == IDS_MAX + 2
+    assert client.hget(BUCKET, "binance:LONG:events") == str(IDS_MAX + 2)
+
+
+def test_a_batch_that_is_worth_more_than_redis_adds_at_once_is_put_in_parts(
+    client: "redis.Redis", land: Callable[..., None]
+) -> None:
+    most = [now(number, notional_usd=9e9) for number in range(600)]
+    with pytest.raises(RecordRefused, match="Redis adds less than"):
+        land(*most)
+    assert client.keys() == []
+    land(*most[:500])
+    assert client.hget(BUCKET, "binance:LONG:notional_uusd") == str(500 * 9 * 10**15)
+
+
+def test_a_counter_that_is_full_stays_as_it_is_and_the_rest_lands(
+    client: "redis.Redis", land: Callable[..., None]
+) -> None:
+    land(now(1))
+    client.hset(BUCKET, "binance:LONG:notional_uusd", str(2**63 - 1))
+    with capture_logs() as logs:
+        land(now(2))
+    assert logs == [
+        {"event": "A COUNTER IS FULL and stays as it is", "log_level": "error", "sink": "redis", "key": BUCKET}
+    ]
+    assert client.hmget(BUCKET, "binance:LONG:events", "binance:LONG:notional_uusd") == ["2", str(2**63 - 1)]
+    assert client.hgetall(LEVELS) == {"LONG:65400:65450": "65432100000", "events": "2"}
+
+
+def test_levels_have_the_width_that_an_asset_is_given(
+    settings: SinkSettings, client: "redis.Redis", land: Callable[..., None]
+) -> None:
+    land(now(1), using=settings.model_copy(update={"levels": LevelsSettings(widths=("BTC=1",))}))
+    assert client.hgetall(LEVELS) == {"LONG:65432:65433": "32716050000", "events": "1"}
 
 
 def test_an_event_of_an_old_minute_makes_no_key_and_counts_as_landed(

@@ -14,7 +14,7 @@ from schemas.errors import SettingsError, StoreUnavailable
 from schemas.topics import LATE
 from schemas.words import AlertKind, Exchange, Level
 from sinks import counts, migrations, tables
-from sinks.levels import price_level
+from sinks.levels import by_basis_points
 from sinks.settings import DatabaseSettings, SinkSettings
 from sinks.timescale import TimescaleSink
 from tests.sinks.database import ask, land, needs_timescale
@@ -248,5 +248,7 @@ def test_the_heatmap_has_the_price_levels_of_the_redis_sink(settings: SinkSettin
     events = [liquidation(n, price=price, event_time_ms=MIDNIGHT_MS) for n, price in enumerate(prices)]
     land(any_sink, landing(events))
     rows = ask(settings, "SELECT price_level, sum(events) FROM liquidation_heatmap GROUP BY 1")
-    assert sorted(level for level, _ in rows) == sorted(Decimal(price_level(price)) for price in prices)
+    assert sorted(level for level, _ in rows) == sorted(
+        Decimal(by_basis_points(10)(price).partition(":")[0]) for price in prices
+    )
     assert sum(events for _, events in rows) == len(prices)
