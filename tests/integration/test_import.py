@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -24,8 +24,19 @@ from tests.processors.topics import CODEC, DetectorTopics, Worker, eventually
 
 PARTITIONS: Final = 3
 CASCADES: Final = 2
-APART_MS: Final = 200_000
-SETTINGS: Final = DetectorSettings()
+APART_MS: Final = 3 * 3_600_000  # so that the second one has a baseline
+CONTEXT_MS: Final = 200_000  # from the beginning of each
+TREE: Final[dict[str, Any]] = {
+    "profile": "either",
+    "relative": {"hours_min": 1},
+    "rules": [{"name": "early", "level": "CRITICAL", "expression": "momentum_events >= 4 and not long_share < 0.8"}],
+    "assets": {"SOL": {"profile": "absolute", "levels": {"watch_events_per_s": 5}}},
+}
+SETTINGS: Final = DetectorSettings.model_validate(TREE)
+GIVEN: Final = [
+    (f"LIQCASCADE_DETECTOR__{key.upper()}", value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    for key, value in TREE.items()
+]
 
 
 def line(topic: str, append_time_ms: int, record: Record) -> bytes:
@@ -46,11 +57,12 @@ def history() -> list[bytes]:
                     event_time_ms=event.event_time_ms + turn * APART_MS,
                 )
                 rows.append(line(LIQUIDATIONS.name, one.append_time_ms - START_MS + turn * APART_MS, event))
-    for second in range(0, CASCADES * APART_MS // 1_000, 5):
-        for asset in ("BTC", "SOL", "NONE"):
-            interest = open_interest(asset=asset, coins=100.0 - second % 60 / 10)
-            rows.append(line(OPEN_INTEREST.name, second * 1_000, interest))
-            rows.append(line(FUNDING.name, second * 1_000 + 7, funding(second * 1_000, 0.0004, asset=asset)))
+        for ms in range(turn * APART_MS, turn * APART_MS + CONTEXT_MS, 5_000):
+            for asset in ("BTC", "SOL", "NONE"):
+                rows.append(
+                    line(OPEN_INTEREST.name, ms, open_interest(asset=asset, coins=100.0 - ms % 60_000 / 10_000))
+                )
+                rows.append(line(FUNDING.name, ms + 7, funding(ms, 0.0004, asset=asset)))
     health = FeedHealth(
         exchange=Exchange.BYBIT, channel="liquidation", state=FeedState.LIVE, since_ms=0, event_time_ms=0
     )
@@ -60,7 +72,7 @@ def history() -> list[bytes]:
 
 @pytest.fixture
 def topics(kafka: str, topic_prefix: str, compiled: None) -> DetectorTopics:
-    return DetectorTopics(kafka, topic_prefix, partitions=PARTITIONS)
+    return DetectorTopics(kafka, topic_prefix, partitions=PARTITIONS, settings=SETTINGS)
 
 
 def without_source(records: Iterable[Record]) -> list[bytes]:
@@ -95,6 +107,8 @@ def test_workers_that_come_and_go_and_are_killed_give_what_detect_gives(
     #  third                         |----------------------
     lines = history()
     alerts, windows = detect(read_history(lines, partitions=PARTITIONS), SETTINGS)
+    assert any("rule:early" in alert.flags for alert in alerts)
+    assert {alert.relative_level for alert in alerts} > {"UNKNOWN", "EXTREME"}
     finish = _Writer.finish
     with ExitStack() as stack:
         workers: list[Worker] = []
@@ -102,7 +116,7 @@ def test_workers_that_come_and_go_and_are_killed_give_what_detect_gives(
         def finish_and_start(writer: _Writer) -> None:
             finish(writer)
             if not workers:
-                workers.append(stack.enter_context(Worker(topics, tmp_path)))
+                workers.append(stack.enter_context(Worker(topics, tmp_path, settings=GIVEN)))
                 eventually(lambda: "catching up" in states(workers[0]), "it has taken over")
 
         monkeypatch.setattr(_Writer, "finish", finish_and_start)
@@ -110,7 +124,7 @@ def test_workers_that_come_and_go_and_are_killed_give_what_detect_gives(
         assert counts[LIQUIDATIONS.name] == sum(LIQUIDATIONS.name.encode() in row for row in lines)
         eventually(lambda: topics.count(ALERTS) > 0, "the first has begun")
         workers[0].kill()
-    with Worker(topics, tmp_path) as second, Worker(topics, tmp_path) as third:
+    with Worker(topics, tmp_path, settings=GIVEN) as second, Worker(topics, tmp_path, settings=GIVEN) as third:
         eventually(lambda: bool(second.partitions()), "the second owns some")
         assert second.stop() == 0
         eventually(lambda: topics.count(ALERTS) + topics.count(WINDOWS) >= len(alerts) + len(windows), "all is there")

@@ -75,7 +75,10 @@ def liquidation(number: int, *, event_time_ms: int, asset: str | None = None, ba
 class DetectorTopics:
     """All topics of the detector under a prefix."""
 
-    def __init__(self, bootstrap_servers: str, prefix: str, *, partitions: int) -> None:
+    def __init__(
+        self, bootstrap_servers: str, prefix: str, *, partitions: int, settings: DetectorSettings | None = None
+    ) -> None:
+        self.settings = settings or DetectorSettings()
         self.kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, topic_prefix=prefix, partitions=partitions)
         self.partitions = range(partitions)
         self.names = topic_names(self.kafka)
@@ -110,7 +113,7 @@ class DetectorTopics:
 
     def replayed(self, partition: int, *, run: int) -> dict[str, list[bytes]]:
         """What the fold gives over both logs of a partition, by topic, in runs of so many."""
-        detector = Detector(DetectorSettings(), partition=partition)
+        detector = Detector(self.settings, partition=partition)
         read = [(record, _liquidation(record.value or b"")) for record in self.read(LIQUIDATIONS, partition)]
         log = [Delivered(record.offset, record.timestamp, event) for record, event in read if event is not None]
         entries = [CODEC.decode(JournalEntry, record.value or b"") for record in self.read(JOURNAL, partition)]
@@ -126,7 +129,7 @@ class DetectorTopics:
             self.kafka,
             CODEC,
             self.partitions,
-            new_detector=lambda number: Detector(DetectorSettings(), partition=number),
+            new_detector=lambda number: Detector(self.settings, partition=number),
             ending=ending or threading.Event(),
         )[partition]
 
@@ -212,6 +215,10 @@ class Worker:
     def metrics(self) -> str:
         """What it tells Prometheus."""
         return httpx.get(f"http://127.0.0.1:{self.port}/metrics").text
+
+    def said(self) -> str:
+        """Its log."""
+        return self._log.read_text()
 
     def partitions(self) -> set[str]:
         """The partitions that it owns and folds, by name."""
