@@ -7,24 +7,32 @@ from typing import Any, Final
 import msgspec
 
 from schemas.records import CascadeAlert, WindowFigures
-from schemas.words import AlertKind, Completeness, FeedState, Level, Side
+from schemas.topics import LIQUIDATIONS, STATE
+from schemas.words import LEVEL_RANKS, AlertKind, Completeness, FeedState, Level, Profile, Side
 
 MARKET: Final = "*"
 RULE_FLAG: Final = "rule:"
+MUTED_FLAG: Final = "muted"
 KINDS: Final = {
-    AlertKind.RAISED: "rose from {before} to {level}",
-    AlertKind.UPDATED: "stays at {level}, with new liquidations",
-    AlertKind.LOWERED: "fell from {before} to {level}: nothing justified more for the hold",
-    AlertKind.ENDED: "is over: nothing justified {before} any more for the hold",
+    AlertKind.RAISED: "{subject} rose from {before} to {level}",
+    AlertKind.UPDATED: "{subject} stays at {level}, with new liquidations",
+    AlertKind.LOWERED: "{subject} fell from {before} to {level}: nothing justified more within the hold",
+    AlertKind.ENDED: "The cascade of {subject} is over: nothing justified a level within the hold",
+}
+SMALL: Final = 0.001  # below it three digits would need an exponent
+DECIDING: Final = {
+    Profile.ABSOLUTE: "the absolute thresholds",
+    Profile.RELATIVE: "the asset's own week",
+    Profile.EITHER: "the higher of both profiles",
 }
 SEEN: Final = frozenset({FeedState.LIVE, FeedState.SUBSCRIBED, FeedState.UNKNOWN})
 STATES: Final = {
-    FeedState.UNKNOWN: "nothing is known of its feed",
+    FeedState.UNKNOWN: "nothing is known of the feed",
     FeedState.CONNECTED: "connected, not subscribed yet",
     FeedState.SUBSCRIBED: "subscribed, nothing came yet",
     FeedState.SILENT: "silent for longer than usual",
-    FeedState.GAP: "records of it are missing",
-    FeedState.STALE: "its data are stale",
+    FeedState.GAP: "records are missing",
+    FeedState.STALE: "data are stale",
     FeedState.RECONNECTING: "reconnecting",
     FeedState.DRIFT: "signs that the exchange has changed its format",
     FeedState.DOWN: "down",
@@ -50,9 +58,10 @@ def explain(alert: CascadeAlert) -> dict[str, Any]:
 
 def sentences(alert: CascadeAlert) -> Iterator[str]:
     """One statement a line."""
-    what = KINDS.get(alert.kind, "has level {level}").format(before=alert.previous_level, level=alert.level)
-    subject = "The market" if alert.asset == MARKET else alert.asset
-    yield f"{subject} {what}, at {_time(alert.append_time_ms)} (alert {alert.sequence} of its episode)."
+    subject = "the market" if alert.asset == MARKET else alert.asset
+    what = KINDS.get(alert.kind, "{subject} has level {level}")
+    what = what.format(subject=subject, before=alert.previous_level, level=alert.level)
+    yield f"{what[0].upper()}{what[1:]}, at {_time(alert.append_time_ms)} (alert {alert.sequence} of its episode)."
     began_ms = alert.episode_id.rsplit(":", 1)[-1]
     if began_ms.isdigit():
         since_s = (alert.append_time_ms - int(began_ms)) / 1_000
@@ -67,10 +76,14 @@ def sentences(alert: CascadeAlert) -> Iterator[str]:
     yield from _of_exchanges(alert)
     yield from _of_context(alert)
     yield from _of_coverage(alert)
+    if alert.source_offset is not None:
+        log = STATE.name if alert.asset == MARKET else LIQUIDATIONS.name
+        yield f"It rests on {log}, partition {alert.source_partition}, up to offset {alert.source_offset}."
 
 
 def _of_market(alert: CascadeAlert) -> Iterator[str]:
-    yield f"{alert.market_breadth} assets were exceptional within the span of the breadth."
+    many = "No asset is" if not alert.market_breadth else _count(alert.market_breadth, "asset is", "assets are")
+    yield f"{many} in WATCH or above, or was exceptional shortly before."
     for flag in alert.flags:
         kind, _, rest = flag.partition(":")
         if kind == "led_by":
@@ -78,38 +91,65 @@ def _of_market(alert: CascadeAlert) -> Iterator[str]:
         elif kind == "contagion":
             pair, _, lag = rest.rpartition(":")
             leader, _, follower = pair.partition(">")
-            yield f"USD/s of {follower} follow those of {leader} by {lag}."
+            when = "at the same time" if lag == "0s" else f"{lag.removesuffix('s')} s later"
+            yield f"USD/s of {follower} move as those of {leader} do, {when}."
         elif kind == "blind":
             yield f"Blind in partitions {rest}: they make no progress, their assets are not counted."
 
 
 def _of_levels(alert: CascadeAlert) -> Iterator[str]:
-    relative = "not known yet" if alert.relative_level is Level.UNKNOWN else str(alert.relative_level)
-    ratio = "" if alert.relative_ratio is None else f" (R = {alert.relative_ratio:g} times its own baseline)"
+    week = f"the asset's own week says {alert.relative_level}"
+    if alert.relative_level is Level.UNKNOWN:
+        week = "of the asset's own week too little is known yet"
+    elif alert.relative_ratio is not None:
+        week += f" ({_number(alert.relative_ratio)} times its baseline)"
     yield (
-        f"The level follows the profile {alert.profile}: absolute thresholds say {alert.absolute_level},"
-        f" the asset's own week says {relative}{ratio}."
+        f"The level follows {DECIDING.get(alert.profile, alert.profile)}: by what is judged now, absolute thresholds"
+        f" say {alert.absolute_level}, {week}."
     )
     rules = [flag.removeprefix(RULE_FLAG) for flag in alert.flags if flag.startswith(RULE_FLAG)]
-    if rules:
-        yield f"Custom rules that are met: {', '.join(rules)}."
-    flags = [flag for flag in alert.flags if not flag.startswith(RULE_FLAG)]
+    is_more = _rank(alert.level) > _judged(alert)
+    if rules and alert.kind is AlertKind.RAISED and is_more:
+        yield f"A custom rule raised it; met are: {', '.join(rules)}."
+    elif rules:
+        yield f"Custom rules that were met within the hold: {', '.join(rules)}."
+    if is_more and alert.kind is not AlertKind.RAISED:
+        yield f"{alert.level} stands because it was justified within the hold."
+    if MUTED_FLAG in alert.flags:
+        yield "The settings mute the asset: whatever is judged, its level is NONE."
+    flags = [flag for flag in alert.flags if not flag.startswith(RULE_FLAG) and flag != MUTED_FLAG]
     if flags:
         yield f"Flags of single sizes: {', '.join(flags)}."
+
+
+def _rank(level: Level) -> int:
+    return LEVEL_RANKS[level]
+
+
+def _judged(alert: CascadeAlert) -> int:
+    """Rank that the profile in charge gives to what is judged now."""
+    absolute, relative = _rank(alert.absolute_level), _rank(alert.relative_level)
+    return {Profile.ABSOLUTE: absolute, Profile.RELATIVE: relative}.get(alert.profile, max(absolute, relative))
 
 
 def _of_score(alert: CascadeAlert) -> Iterator[str]:
     terms = msgspec.structs.asdict(alert.contributions)
     parts = " + ".join(f"{name.replace('_', ' ')} {value:.6f}" for name, value in terms.items() if value)
     total = sum(terms.values())
+    if not parts:
+        yield "Probability 0: no term of the score has a part."
+        return
     boosted = f", times {alert.boost:g} for the acceleration, at most 1" if alert.boost != 1 else ""
-    yield f"Probability {alert.probability:.6f} = {parts or '0'} = {total:.6f}{boosted}."
+    yield f"Probability {alert.probability:.6f} = {parts} = {total:.6f}{boosted}."
     without = [name.replace("_", " ") for name, value in terms.items() if not value]
-    if without and parts:
+    if without:
         yield f"Nothing came from {', '.join(without)}."
 
 
 def _of_windows(alert: CascadeAlert) -> Iterator[str]:
+    empty = [f"{window.size_ms / 1_000:g} s" for window in alert.windows if not window.events]
+    if empty:
+        yield f"Nothing was liquidated in {', '.join(empty)}."
     for window in alert.windows:
         if window.events:
             yield _window(window)
@@ -117,26 +157,30 @@ def _of_windows(alert: CascadeAlert) -> Iterator[str]:
 
 def _window(window: WindowFigures) -> str:
     share = "" if window.long_share is None else f", {window.long_share:.0%} of the USD longs"
+    rise = window.acceleration_events_per_s2
     return (
-        f"In {window.size_ms / 1_000:g} s: {window.events} liquidations, {window.events_per_s:g}/s"
-        f" ({window.acceleration_events_per_s2:+g}/s²), {_usd(window.notional_usd_per_s)}/s{share}."
+        f"In {window.size_ms / 1_000:g} s: {_count(window.events, 'liquidation', 'liquidations')},"
+        f" {_number(window.events_per_s)}/s ({'+' if rise > 0 else ''}{_number(rise)}/s²),"
+        f" {_usd(window.notional_usd_per_s)}/s{share}."
     )
 
 
 def _of_exchanges(alert: CascadeAlert) -> Iterator[str]:
-    if alert.side is not Side.UNKNOWN:
-        yield f"Positions that were liquidated: mostly {alert.side}."
     active = sorted(
         ((name, one) for name, one in alert.exchanges.items() if one.active), key=lambda pair: -pair[1].share
     )
+    if active and alert.side is not Side.UNKNOWN:
+        yield f"Liquidated in the judged window were mostly {alert.side} positions; by exchange:"
     for name, one in active:
-        yield f"{name}: {one.share:.0%} of the USD, {one.events_per_s:g}/s, {_usd(one.notional_usd_per_s)}/s."
+        yield f"{name}: {one.share:.0%} of the USD, {_number(one.events_per_s)}/s, {_usd(one.notional_usd_per_s)}/s."
     if alert.first_mover is not None:
         yield f"First in the episode was {alert.first_mover}."
     if alert.correlation is not None:
-        lag = alert.correlation_lag_ms
-        told = "" if lag is None else f", highest at a lag of {lag} ms of the others behind the leading exchange"
-        yield f"Exchanges move together: correlation {alert.correlation:.2f}{told}."
+        yield f"Correlation of the exchanges' counts: {alert.correlation:.2f} (0 independent, 1 in step)."
+    if alert.correlation_lag_ms is not None and alert.leading_exchange is not None:
+        lag_ms, leader = alert.correlation_lag_ms, alert.leading_exchange
+        when = "at the same time as" if not lag_ms else f"{abs(lag_ms)} ms {'after' if lag_ms > 0 else 'before'}"
+        yield f"The others move {when} {leader}, which has most of the USD."
 
 
 def _of_context(alert: CascadeAlert) -> Iterator[str]:
@@ -155,12 +199,29 @@ def _of_context(alert: CascadeAlert) -> Iterator[str]:
 
 
 def _of_coverage(alert: CascadeAlert) -> Iterator[str]:
+    by_state: dict[FeedState, list[str]] = {}
     for name, one in sorted(alert.coverage.items()):
-        if one.state is not FeedState.LIVE:
-            yield f"{name}: {STATES.get(one.state, str(one.state))}."
+        by_state.setdefault(one.state, []).append(name)
+    live = by_state.pop(FeedState.LIVE, [])
+    if live:
+        yield f"Live: {', '.join(live)}."
+    for state, names in sorted(by_state.items()):
+        yield f"{', '.join(names)}: {STATES.get(state, str(state))}."
+    for name, one in sorted(alert.coverage.items()):
         if one.completeness in TAPES:
             yield f"{name} {TAPES[one.completeness]}: its part is larger than what is counted."
     yield f"Confidence {alert.confidence:.2f}: how much of the market the figures rest on, not how likely the alert is."
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, without an exponent; figures are published with six decimals."""
+    if abs(value) >= 100:
+        return f"{value:,.1f}".removesuffix(".0")
+    return f"{value:.3g}" if not value or abs(value) >= SMALL else f"{value:.6f}".rstrip("0")
 
 
 def _usd(amount: float) -> str:
