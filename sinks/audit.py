@@ -1,6 +1,6 @@
 """What of given records a store holds, and how often: the store's side of the audit.
 
-A kind that is not in `AUDITS` cannot be asked: what the receiver of a webhook kept, nobody here knows."""
+A kind that is not in `AUDITS` cannot be asked."""
 
 import contextlib
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from runtime.clock import wall_clock_ms
 from schemas.errors import StoreUnavailable
-from schemas.records import AssetState, Record
+from schemas.records import AssetState, CascadeAlert, Record
 from schemas.topics import ALERTS, LIQUIDATIONS, STATE, Topic
 from schemas.words import StateKind
 from sinks import postgres
@@ -25,11 +25,13 @@ from sinks.archive import OFFSETS_FOLDER
 from sinks.configs import ConnectorConfig
 from sinks.connector import Position
 from sinks.keys import KEYS, key_of
+from sinks.offsets import Offsets as NextOffsets
 from sinks.offsets import OffsetsFile
 from sinks.redis import connect, errors
 from sinks.redis_plan import STREAM_ALERTS_MAX, offset_key
 from sinks.redis_sums import BUCKET_MS, TTL_MS
 from sinks.tables import TABLES
+from sinks.webhook import is_wanted
 
 HOUR_MS: Final = 3_600_000
 FETCH_ROWS: Final = 10_000
@@ -39,13 +41,16 @@ Id = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
-    """Where the record with an id lies in its topic, and what decides where it is in a store."""
+    """Where the record with an id lies in its topic, and what decides where it is in a store.
+
+    `alert`: the record itself, where it is one."""
 
     partition: int
     offset: int
     append_time_ms: int
     event_time_ms: int
     asset: str
+    alert: CascadeAlert | None = None
 
 
 class Held(NamedTuple):
@@ -132,11 +137,7 @@ def redis_held(config: ConnectorConfig, topic: Topic, name: str, entries: Entrie
 
 def parquet_offsets(config: ConnectorConfig, positions: Collection[Position]) -> dict[Position, int]:
     """The next offset of each position that has one. Raises StoreUnavailable."""
-    file = OffsetsFile(config.settings.archive.folder.absolute() / OFFSETS_FOLDER, config.name)
-    if not file.exists:
-        return {}
-    with file.locked("reading the offsets of"):
-        found = file.read().of(positions)
+    found = _in_file(config, config.settings.archive.folder / OFFSETS_FOLDER).of(positions)
     return {position: offset for position, offset in found.items() if offset is not None}
 
 
@@ -151,11 +152,43 @@ def parquet_held(config: ConnectorConfig, topic: Topic, name: str, entries: Entr
     return Held(counts, set(), [])
 
 
+def webhook_offsets(config: ConnectorConfig, positions: Collection[Position]) -> dict[Position, int]:
+    """The next offset of each position that has one. Raises StoreUnavailable."""
+    found = _in_file(config, config.settings.webhook.folder).of(positions)
+    return {position: offset for position, offset in found.items() if offset is not None}
+
+
+def webhook_held(config: ConnectorConfig, topic: Topic, name: str, entries: Entries) -> Held:
+    """What the receiver has taken, as far as the sink's file remembers. Raises StoreUnavailable.
+
+    Not kept are alerts that were too old, and those of kinds and levels that the settings do not ask for."""
+    told = _in_file(config, config.settings.webhook.folder).told
+    counts = Counter({key: 1 for key in entries if key[0] in told.ids})
+    gone = {
+        key
+        for key, one in entries.items()
+        if one.append_time_ms <= told.forgotten_ms
+        or told.is_passed_over((name, one.partition), one.offset)
+        or (one.alert is not None and not is_wanted(one.alert, config.settings.webhook))
+    }
+    return Held(counts, gone, [])
+
+
 AUDITS: Final[dict[str, tuple[Offsets, Audit]]] = {
     "timescale": (timescale_offsets, timescale_held),
     "redis": (redis_offsets, redis_held),
     "parquet": (parquet_offsets, parquet_held),
+    "webhook": (webhook_offsets, webhook_held),
 }
+
+
+def _in_file(config: ConnectorConfig, folder: Path) -> NextOffsets:
+    """What a sink's file of offsets says; nothing where there is none yet."""
+    file = OffsetsFile(folder.absolute(), config.name)
+    if not file.exists:
+        return NextOffsets()
+    with file.locked("reading the offsets of"):
+        return file.read()
 
 
 @contextlib.contextmanager

@@ -13,17 +13,53 @@ from schemas.errors import StoreUnavailable
 from sinks.connector import Position
 
 STAGING: Final = ".tmp"
+IDS_MAX: Final = 1_000  # 50 B each, written with each alert: what a redelivery could bring again
+PASSED_OVER_MAX: Final = 100  # ranges of a partition; an outage makes one
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a receiver has been sent of records that are never asked back, as far as it is remembered.
+
+    `ids`: append time, ms, by id, the newest last. `forgotten_ms`: append time of the newest that is not remembered.
+    `passed_over`: ranges of offsets [first, end) by "topic/partition" that were too old to be sent."""
+
+    ids: dict[str, int] = {}
+    forgotten_ms: int = 0
+    passed_over: dict[str, list[tuple[int, int]]] = {}
+
+    def sent(self, identity: str, append_time_ms: int) -> "Told":
+        """With one more."""
+        ids = self.ids | {identity: append_time_ms}
+        forgotten = list(ids)[:-IDS_MAX]
+        forgotten_ms = max([self.forgotten_ms, *map(ids.pop, forgotten)])
+        return msgspec.structs.replace(self, ids=ids, forgotten_ms=forgotten_ms)
+
+    def passed(self, position: Position, offset: int, *, too_old: bool) -> "Told":
+        """With one more that was not sent. One that nobody asked for makes no range, but lies in one that goes on."""
+        place = place_of(position)
+        ranges = list(self.passed_over.get(place, ()))
+        if ranges and ranges[-1][1] == offset:
+            ranges[-1] = (ranges[-1][0], offset + 1)
+        elif too_old:
+            ranges.append((offset, offset + 1))
+        else:
+            return self
+        return msgspec.structs.replace(self, passed_over=self.passed_over | {place: ranges[-PASSED_OVER_MAX:]})
+
+    def is_passed_over(self, position: Position, offset: int) -> bool:
+        """Whether it was too old when its turn came."""
+        return any(first <= offset < end for first, end in self.passed_over.get(place_of(position), ()))
 
 
 class Offsets(msgspec.Struct, frozen=True):
     """What a commit leaves: the next offset by "topic/partition" and the highest that ever was.
 
-    `renames`: staged files that have yet to get their names. `ids`: of the newest records that a receiver has."""
+    `renames`: staged files that have yet to get their names."""
 
     next: dict[str, int] = {}
     landed: dict[str, int] = {}
     renames: dict[str, str] = {}
-    ids: tuple[str, ...] = ()
+    told: Told = Told()
 
     def moved(self, next_offsets: Mapping[Position, int]) -> "Offsets":
         """With these offsets in force."""

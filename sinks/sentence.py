@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from schemas.records import CascadeAlert
-from schemas.words import AlertKind, Side
+from schemas.words import AlertKind, Level, Side
 
-VERBS: Final = {
-    AlertKind.RAISED: "rose to",
-    AlertKind.UPDATED: "stays at",
-    AlertKind.LOWERED: "fell to",
-    AlertKind.ENDED: "is over; it was at",
+WORDS: Final = {
+    AlertKind.RAISED: "rose{before} to {level}",
+    AlertKind.UPDATED: "stays at {level}",
+    AlertKind.LOWERED: "fell{before} to {level}",
+    AlertKind.ENDED: "cascade is over; it was {peak}",
 }
 JUDGED_MS: Final = 2_000  # the window that a trader compares
 SIDES: Final = {Side.LONG: "longs", Side.SHORT: "shorts"}
@@ -18,21 +18,26 @@ SIDES: Final = {Side.LONG: "longs", Side.SHORT: "shorts"}
 
 def sentence_of(alert: CascadeAlert) -> str:
     """Who, what, how fast, on which exchanges, how sure, when. One line of printable text."""
-    level = alert.peak_level if alert.kind is AlertKind.ENDED else alert.level
+    before = f" from {alert.previous_level}" if alert.previous_level not in (Level.NONE, Level.UNKNOWN) else ""
+    words = WORDS.get(alert.kind, "{level}").format(before=before, level=alert.level, peak=alert.peak_level)
+    figures = [] if alert.kind is AlertKind.ENDED else _figures(alert)
+    time = f"{datetime.fromtimestamp(alert.event_time_ms / 1_000, UTC):%H:%M:%S} UTC"
+    parts = [f"{'Market' if alert.asset == '*' else alert.asset} {words}", *figures, time]
+    text = "; ".join(part for part in parts if part)
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _figures(alert: CascadeAlert) -> list[str]:
     judged = next((window for window in alert.windows if window.size_ms == JUDGED_MS), None)
     active = [name for name, figures in sorted(alert.exchanges.items()) if figures.active]
-    parts = [
-        f"{'Market' if alert.asset == '*' else alert.asset} {VERBS.get(alert.kind, alert.kind)} {level}",
-        f"{SIDES.get(alert.side, 'both sides')} liquidated" if alert.kind is not AlertKind.ENDED else "",
+    return [
+        f"{SIDES.get(alert.side, 'both sides')} liquidated",
         f"{judged.events_per_s:.0f}/s, {_usd(judged.notional_usd_per_s)}/s in {judged.size_ms / 1_000:g} s"
         if judged
         else "",
         f"on {', '.join(active)}" if active else "",
         f"probability {alert.probability:.2f}, confidence {alert.confidence:.2f}",
-        f"{datetime.fromtimestamp(alert.event_time_ms / 1_000, UTC):%H:%M:%S} UTC",
     ]
-    text = "; ".join(part for part in parts if part)
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _usd(usd: float) -> str:

@@ -19,7 +19,7 @@ import structlog
 from runtime.clock import wall_clock_ms
 from schemas.codec import to_json
 from schemas.errors import RecordRefused, StoreUnavailable
-from schemas.records import CascadeAlert
+from schemas.records import CascadeAlert, Record
 from schemas.topics import ALERTS, Topic
 from schemas.words import LEVEL_RANKS
 from sinks.connector import Batch, Connector, Position, SinkRecord
@@ -30,7 +30,6 @@ from sinks.settings import SinkSettings, WebhookSettings
 
 ANSWER_S_MAX: Final = 10.0
 CONNECT_S_MAX: Final = 5.0
-IDS_MAX: Final = 1_000  # of the newest alerts, 40 B each: what a redelivery could bring again
 REFUSED: Final = (400, 413, 422)  # what the receiver says of this one body; every other refusal is of all
 SECRET_PREFIX: Final = "whsec_"
 
@@ -38,12 +37,14 @@ log = structlog.get_logger()
 
 
 class Letter(NamedTuple):
-    """One alert to send, and where its partition stands once it is sent. Without a body it was sent or need not be."""
+    """One alert. Without a body nobody wants to be told of it, or it is too old."""
 
     identity: str
     body: bytes | None
+    too_old: bool
     position: Position
-    next_offset: int
+    offset: int
+    append_time_ms: int
 
 
 class WebhookSink(Connector):
@@ -126,28 +127,22 @@ class WebhookSink(Connector):
     def _letter(self, record: SinkRecord) -> Letter:
         refuse_what_cannot_be(record.record)
         identity = ":".join(map(str, key_of(record.record)))
-        body = _body(record, self._settings) if self._is_told(record) else None
-        return Letter(identity, body, record.position, record.offset + 1)
-
-    def _is_told(self, record: SinkRecord) -> bool:
-        age_ms = self._now_ms() - record.append_time_ms
-        if age_ms > self._settings.age_s_max * 1_000:
-            log.debug("too old to be told", sink=self.name, age_ms=age_ms)
-            return False
-        alert = record.record
-        if not isinstance(alert, CascadeAlert):
-            return True
-        highest = max(LEVEL_RANKS[alert.level], LEVEL_RANKS[alert.previous_level])
-        return alert.kind in self._settings.kinds and highest >= LEVEL_RANKS[self._settings.level_min]
+        wanted = is_wanted(record.record, self._settings)
+        too_old = wanted and self._now_ms() - record.append_time_ms > self._settings.age_s_max * 1_000
+        body = _body(record, self._settings) if wanted and not too_old else None
+        return Letter(identity, body, too_old, record.position, record.offset, record.append_time_ms)
 
     def _deliver(self, letter: Letter, offsets: Offsets) -> Offsets:
-        after = offsets.moved({letter.position: letter.next_offset})
-        if letter.body is None or letter.identity in offsets.ids:
+        after = offsets.moved({letter.position: letter.offset + 1})
+        if letter.identity in offsets.told.ids:
             return after
+        if letter.body is None:
+            told = offsets.told.passed(letter.position, letter.offset, too_old=letter.too_old)
+            return msgspec.structs.replace(after, told=told)
         self._send(letter.identity, letter.body)
-        after = msgspec.structs.replace(after, ids=(*offsets.ids[-IDS_MAX + 1 :], letter.identity))
+        after = msgspec.structs.replace(after, told=offsets.told.sent(letter.identity, letter.append_time_ms))
         self._file.write(after)
-        self._stored[letter.position] = letter.next_offset
+        self._stored[letter.position] = letter.offset + 1
         return after
 
     def _send(self, identity: str, body: bytes) -> None:
@@ -167,6 +162,14 @@ class WebhookSink(Connector):
             raise RecordRefused(f"telling {where} of {identity}: it answered {answer.status_code}")
         if not answer.is_success:
             raise StoreUnavailable(f"telling {where}: it answered {answer.status_code}; see what it wants")
+
+
+def is_wanted(record: Record, settings: WebhookSettings) -> bool:
+    """Whether an alert is of a kind and a level that were asked for."""
+    if not isinstance(record, CascadeAlert):
+        return True
+    highest = max(LEVEL_RANKS[record.level], LEVEL_RANKS[record.previous_level])
+    return record.kind in settings.kinds and highest >= LEVEL_RANKS[settings.level_min]
 
 
 def signature(key: bytes, identity: str, sent_s: int, body: bytes) -> str:

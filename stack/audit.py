@@ -12,6 +12,7 @@ from runtime.kafka import describe, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError
+from schemas.records import CascadeAlert
 from schemas.topics import CONFIGS, DEAD_LETTERS, STATE, STATUSES, Topic
 from sinks.audit import AUDITS, Entry, Id, identity_of
 from sinks.configs import ConnectorConfig, read
@@ -30,7 +31,8 @@ Places = set[tuple[int, int]]  # partition, offset
 
 class Line(msgspec.Struct, kw_only=True):
     """One topic of one connector. `ids`: different ones among the `records`; `waiting`: the connector is not that far;
-    `kept_no_longer`: Redis has let them go, as it should. `missing` and `doubled` name ids, or places without one."""
+    `kept_no_longer`: Redis has let them go, as it should, or a webhook was not to tell of them. `missing` and `doubled`
+    name ids, or places without one."""
 
     connector: str
     topic: str
@@ -123,7 +125,8 @@ class _Slice:
             return
         asset = str(getattr(decoded, "asset", ""))
         place = (record.partition, record.offset, record.timestamp)
-        self.entries[identity] = Entry(*place, event_time_ms(decoded), asset)
+        alert = decoded if isinstance(decoded, CascadeAlert) else None
+        self.entries[identity] = Entry(*place, event_time_ms(decoded), asset, alert)
 
 
 class _Book:

@@ -53,5 +53,5 @@ def audit(
             if len(ids) > NAMED_MAX:
                 complain(f"{what} in {line.connector}: {len(ids) - NAMED_MAX:,} more of {line.topic}; --json names all")
     for name in account.not_audited:
-        typer.echo(f"{name} is not audited: what its receiver keeps cannot be asked", err=True)
+        typer.echo(f"{name} is not audited: its store cannot be asked", err=True)
     raise typer.Exit(1 if account.missing or account.doubled else 0)

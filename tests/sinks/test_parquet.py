@@ -158,7 +158,9 @@ def test_damaged_offsets_are_a_sentence(folder: Path) -> None:
         opened(folder)
 
 
-def test_a_folder_that_is_a_file_is_no_valid_setting(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_found_where_the_task_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    problems = ParquetSink.validate(SinkSettings(archive=ArchiveSettings(folder=tmp_path / "file")))
-    assert list(problems) == ["archive.folder"]
+    settings = SinkSettings(archive=ArchiveSettings(folder=tmp_path / "file"))
+    assert ParquetSink.validate(settings) == {}
+    with pytest.raises(StoreUnavailable, match="opening the archive .*/file/_offsets: Not a directory"):
+        ParquetSink(settings).open([])

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,14 @@ from schemas.records import CascadeAlert
 from schemas.topics import ALERTS
 from schemas.words import AlertKind, Level
 from sinks.connector import batch_of
+from sinks.offsets import IDS_MAX, PASSED_OVER_MAX, Offsets, Told
 from sinks.sentence import sentence_of
 from sinks.settings import SinkSettings, WebhookSettings
 from sinks.webhook import WebhookSink
+from stack.embedded.ports import free_port
 from tests.sinks.endpoint import Endpoint
 from tests.sinks.records import alert, landing
+from tests.sinks.topics import wait_for
 
 HERE = (ALERTS.name, 0)
 KEY = b"sixteen bytes of key"
@@ -88,9 +93,30 @@ def test_only_levels_and_kinds_that_were_asked_for(endpoint: Endpoint, tmp_path:
 
 def test_history_is_passed_over(endpoint: Endpoint, tmp_path: Path) -> None:
     sink = opened(endpoint, tmp_path, later_ms=700_000)
-    tell(sink, raised(1))
+    tell(sink, raised(1), alert(2), raised(3))
     assert ids(endpoint) == []
-    assert sink.flush() == {HERE: 1}
+    assert sink.flush() == {HERE: 3}
+    told = told_of(tmp_path)
+    assert told.passed_over == {f"{HERE[0]}/0": [(0, 3)]}
+    assert told.is_passed_over(HERE, 2)
+    assert not told.is_passed_over(HERE, 3)
+
+
+def told_of(folder: Path) -> Told:
+    return msgspec.json.decode((folder / "webhook.json").read_bytes(), type=Offsets).told
+
+
+def test_of_what_was_told_so_much_is_remembered() -> None:
+    told = Told()
+    for number in range(IDS_MAX + 2):
+        told = told.sent(f"alert {number}", 1_000 + number)
+    assert list(told.ids) == [f"alert {number}" for number in range(2, IDS_MAX + 2)]
+    assert told.forgotten_ms == 1_001
+    for number in range(PASSED_OVER_MAX + 2):
+        told = told.passed(HERE, number * 3, too_old=True).passed(HERE, number * 3 + 2, too_old=False)
+    assert len(told.passed_over[f"{HERE[0]}/0"]) == PASSED_OVER_MAX
+    assert not told.is_passed_over(HERE, 0)
+    assert told.is_passed_over(HERE, 6)
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 429, 500, 503])
@@ -130,6 +156,13 @@ def test_text_is_a_sentence_for_a_chat(endpoint: Endpoint, tmp_path: Path) -> No
     )
 
 
+def test_what_falls_says_from_where_and_what_ends_how_high_it_was() -> None:
+    fallen = msgspec.structs.replace(alert(1), kind=AlertKind.LOWERED, level=Level.WATCH, previous_level=Level.EXTREME)
+    assert sentence_of(fallen).startswith("BTC fell from EXTREME to WATCH; longs liquidated; 40/s")
+    ended = msgspec.structs.replace(fallen, kind=AlertKind.ENDED, level=Level.NONE, peak_level=Level.EXTREME, asset="*")
+    assert sentence_of(ended) == "Market cascade is over; it was EXTREME; 08:53:20 UTC"
+
+
 def test_a_sentence_never_holds_what_a_terminal_would_obey() -> None:
     assert sentence_of(raised(1, asset="\x1b[31m龙虾")).startswith("?[31m龙虾 rose to CRITICAL")
 
@@ -145,3 +178,38 @@ def test_a_sentence_never_holds_what_a_terminal_would_obey() -> None:
 )
 def test_settings_that_cannot_serve_name_their_key(key: str, changes: dict[str, Any]) -> None:
     assert list(WebhookSink.validate(SinkSettings(webhook=WebhookSettings(**changes)))) == [key]
+
+
+def test_the_receiver_of_the_documentation_takes_what_is_signed_and_tells_it_once(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhook.md").read_text()
+    program = tmp_path / "receiver.py"
+    program.write_text(page.partition("```python\n")[2].partition("```")[0])
+    secret, port = "whsec_" + base64.b64encode(KEY).decode(), free_port()
+    with subprocess.Popen([sys.executable, str(program), secret, str(port)], stdout=subprocess.PIPE, text=True) as run:
+        settings = WebhookSettings(
+            url=SecretStr(f"http://127.0.0.1:{port}"), secret=SecretStr(secret), folder=tmp_path / "sent"
+        )
+        try:
+            sink = WebhookSink(SinkSettings(webhook=settings))
+            wait_for(lambda: reaches(sink), "the receiver")
+            tell(sink, raised(1), raised(2))
+            (tmp_path / "sent" / "webhook.json").unlink()
+            sink.open([HERE])
+            tell(sink, raised(1), raised(3))
+            stranger = settings.model_copy(update={"secret": SecretStr("whsec_AAAA"), "folder": tmp_path / "other"})
+            other = WebhookSink(SinkSettings(webhook=stranger))
+            other.open([HERE])
+            with pytest.raises(StoreUnavailable, match="it answered 401; see what it wants"):
+                tell(other, raised(4))
+        finally:
+            run.terminate()
+        assert run.stdout is not None
+        assert run.stdout.read().splitlines() == ["BTC RAISED CRITICAL LONG"] * 3
+
+
+def reaches(sink: WebhookSink) -> bool:
+    try:
+        sink.open([HERE])
+    except StoreUnavailable:
+        return False
+    return True

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 from pydantic import SecretStr
@@ -12,13 +13,16 @@ from pydantic import SecretStr
 from runtime.clock import wall_clock_ms
 from runtime.settings import KafkaSettings, RedisSettings
 from schemas.topics import LATE, LIQUIDATIONS
+from schemas.words import AlertKind, Level
 from sinks.counts import timescale_counts
 from sinks.parquet import ParquetSink
 from sinks.redis import RedisSink
-from sinks.settings import ArchiveSettings, DatabaseSettings, SinkSettings, SinksSection
+from sinks.settings import ArchiveSettings, DatabaseSettings, SinkSettings, SinksSection, WebhookSettings
 from sinks.timescale import TimescaleSink
+from sinks.webhook import WebhookSink
 from stack.audit import Account, audit
 from tests.sinks.database import ask
+from tests.sinks.endpoint import Endpoint
 from tests.sinks.records import alert, funding, liquidation, open_interest, state, window
 from tests.sinks.stores import new_database
 from tests.sinks.topics import Log, running, wait_for
@@ -123,6 +127,30 @@ def producer_moves_on(settings: SinkSettings, log: Log) -> None:
     for partition, end in enumerate(ends):
         ask(settings, f"UPDATE sink_offsets SET next_offset = {end} WHERE partition = {partition} "  # noqa: S608
                       f"AND topic = '{log.names.of(LIQUIDATIONS)}'")  # fmt: skip
+
+
+def test_of_a_webhook_what_was_told_is_landed_and_what_was_not_to_be_told_is_not_missing(
+    settings: SinkSettings, tmp_path: Path
+) -> None:
+    endpoint = Endpoint()
+    endpoint.up()
+    webhook = WebhookSettings(url=SecretStr(endpoint.url), folder=tmp_path / "webhook")
+    only = settings.model_copy(update={"sinks": SinksSection(enabled=("webhook",)), "webhook": webhook})
+    log = Log(settings.kafka)
+    raised = [msgspec.structs.replace(alert(number), kind=AlertKind.RAISED) for number in range(3)]
+    low = msgspec.structs.replace(alert(4), kind=AlertKind.RAISED, level=Level.WATCH)
+    log.append([*raised, alert(3), low])
+    try:
+        with running(only, WebhookSink):
+            wait_for(lambda: waiting(only) == 0, "the webhook")
+    finally:
+        endpoint.down()
+    (line,) = account_of(only).lines
+    assert (line.ids, line.landed, line.kept_no_longer, line.missing, line.doubled) == (5, 3, 2, [], [])
+    assert len(endpoint.heard) == 3
+    file = webhook.folder / "webhook.json"
+    file.write_text(file.read_text().replace(raised[1].alert_id, "another"))
+    assert named(account_of(only)) == {"webhook alerts.cascades": ([raised[1].alert_id], [])}
 
 
 def test_the_command_counts_and_names_and_says_so_by_its_code(settings: SinkSettings, tmp_path: Path) -> None:
