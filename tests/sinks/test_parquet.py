@@ -162,5 +162,5 @@ def test_a_folder_that_is_a_file_is_found_where_the_task_runs(tmp_path: Path) ->
     (tmp_path / "file").touch()
     settings = SinkSettings(archive=ArchiveSettings(folder=tmp_path / "file"))
     assert ParquetSink.validate(settings) == {}
-    with pytest.raises(StoreUnavailable, match="opening the archive .*/file/_offsets: Not a directory"):
+    with pytest.raises(StoreUnavailable, match=r"opening the archive .*/file/_offsets: Not a directory"):
         ParquetSink(settings).open([])
