@@ -1,7 +1,8 @@
 """One partition from its restored state on: fold, hold back, publish, let ticks in, write the state down.
 
 A flow lives on the event loop and never waits itself. What it publishes goes through `_outbox` in the order of the log;
-a journal entry stands in it as a barrier until the broker has the entry, so nothing shows that a replay could not know.
+what comes after a journal entry waits in it until the broker has the entry, so nothing shows that a replay could not
+know.
 Any delivery that fails ends the flow: the host starts the partition again from its last state in the topic."""
 
 import time
@@ -19,18 +20,19 @@ from processors.host import metrics
 from processors.host.fold import Consumed, Fold
 from processors.host.outbox import Outbox, Outgoing
 from processors.host.places import BASE_HEADER, EPOCH_HEADER, PLACES_HEADER, letter_id
-from processors.host.publisher import Publisher, Report
+from processors.host.publisher import Message, Publisher, Report
 from processors.host.recovery import Recovered
 from processors.journal import merged
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError
 from schemas.headers import SENT_HEADER
 from schemas.records import JournalBaseline, JournalContext, JournalEntry
-from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, TopicNames
+from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, STATE, WINDOWS, Topic, TopicNames
 from schemas.words import JournalKind
 
 QUIET_TICK_MS: Final = 1_000  # 30 bytes a second of journal
-HELD_MAX: Final = 20_000  # outputs that wait for the broker: 40 runs of 500 in which every event gives one
+HELD_MAX: Final = 5_000  # outputs that wait for the broker, 4 MB: two runs of 500 in which every event gives five
+PLAIN: Final = (STATE, WINDOWS)  # handed over many at once, which leaves no room for headers
 log = structlog.get_logger(__name__)
 
 
@@ -161,7 +163,7 @@ class Flow:
     @property
     def settled(self) -> bool:
         """Whether the last captured state covers everything and the broker has it."""
-        return self._covered == (self.position, self._detector.next_sequence) and not self._outbox
+        return self._covered == (self.position, self._detector.next_sequence) and self._outbox.empty
 
     def write(self) -> None:
         """Send rows of a captured state that is ready, while the producer has room."""
@@ -196,47 +198,64 @@ class Flow:
             self._emit(self._detector.apply(self._pending.popleft()))
 
     def _emit(self, outputs: list[Output]) -> None:
-        for output in outputs:
-            if self._published and output.id in self._published:
-                self._published.discard(output.id)
-                metrics.SUPPRESSED.inc()
-                continue
-            self._outbox.put(output.topic, output.key.encode(), output.value)
+        if self._published:
+            outputs = [output for output in outputs if not self._is_published(output.id)]
+        by_topic: dict[str, tuple[Topic, list[Message]]] = {}
+        for topic, key, value in outputs:
+            known = by_topic.get(topic.name)
+            if known is None:
+                known = by_topic[topic.name] = topic, []
+            known[1].append({"key": key, "value": value})
+        for topic, messages in by_topic.values():
+            self._outbox.put(topic, messages)
         self.pump()
+
+    def _is_published(self, output_id: str) -> bool:
+        """Whether a former owner has published it, which is asked once."""
+        if output_id not in self._published:
+            return False
+        self._published.discard(output_id)
+        metrics.SUPPRESSED.inc()
+        return True
 
     def _refuse(self, record: Consumed, why: LiqcascadeError) -> None:
         metrics.REFUSED.inc()
         source = self._names.of(LIQUIDATIONS)
         log.warning("liquidation refused", partition=self.partition, offset=record.offset, reason=str(why))
-        if letter_id(self.partition, record.offset) in self._published:
-            self._published.discard(letter_id(self.partition, record.offset))
-            metrics.SUPPRESSED.inc()
+        if self._is_published(letter_id(self.partition, record.offset)):
             return
         headers = (
             ("reason", str(why).encode()),
             ("partition", str(self.partition).encode()),
             ("offset", str(record.offset).encode()),
         )
-        self._outbox.put(DEAD_LETTERS, source.encode(), record.value, headers)
+        self._outbox.put(DEAD_LETTERS, [{"key": source, "value": record.value}], headers)
 
-    def _send(self, outgoing: Outgoing) -> bool:
+    def _send(self, outgoing: Outgoing) -> int:
         topic = outgoing.topic
-        assert topic is not None
+        partition, name = self.partition if topic.by_asset else 0, self._names.of(topic)
+        report = partial(self._sent_report, outgoing)
+        if topic in PLAIN:
+            taken = self._publisher.send_batch(name, partition, outgoing.messages, report)
+        else:
+            taken = 0
+            headers = (*outgoing.headers, (SENT_HEADER, b"%d" % (time.time_ns() // 1_000)))
+            for message in outgoing.messages:
+                key, value = message["key"].encode(), message["value"]
+                if not self._publisher.send(name, partition, key, value, report, headers):
+                    break
+                taken += 1
+        self.unreported += taken
+        metrics.outputs(topic.name).inc(taken)
+        return taken
 
-        partition = self.partition if topic.by_asset else 0
-        name = self._names.of(topic)
-        headers = (*outgoing.headers, (SENT_HEADER, b"%d" % (time.time_ns() // 1_000)))
-        report = partial(self._sent_report, outgoing, topic.name)
-        if not self._publisher.send(name, partition, outgoing.key, outgoing.value, report, headers):
-            return False
-        self.unreported += 1
-        metrics.outputs(topic.name).inc()
-        return True
-
-    def _sent_report(self, outgoing: Outgoing, topic: str, report: Report) -> None:
-        if self._reported(report, topic):
+    def _sent_report(self, outgoing: Outgoing, report: Report) -> None:
+        topic = outgoing.topic.name
+        if not self._reported(report, topic):
+            return
+        if report.offset >= 0:  # else where it was before, which a restart may begin at too
             self._places_now[topic] = report.offset + 1
-            self._outbox.confirm(outgoing)
+        outgoing.unconfirmed.confirm(report.records)
 
     def _let_baselines_in(self) -> None:
         """Once an hour of T; what the producer has no room for is let in later."""
@@ -277,14 +296,14 @@ class Flow:
                 return
             self._journal_end += 1
             self._places_now[JOURNAL.name] = self._journal_end
-            self._outbox.confirm(barrier)
+            self._outbox.pass_entry(unconfirmed)
             self.pump()
 
         key, value = str(self.partition).encode(), self._codec.encode(JOURNAL, entry)
         if not self._publisher.send(self._names.of(JOURNAL), self.partition, key, value, report):
             return False
         self.unreported += 1
-        barrier = self._outbox.put_barrier()
+        unconfirmed = self._outbox.put_entry()
         metrics.JOURNALED.labels(kind.value).inc()
         self._emit(self._detector.apply(entry))
         return True
@@ -301,7 +320,7 @@ class Flow:
 
     def _reported(self, report: Report, topic: str) -> bool:
         """Count a report; False when the flow has ended or ends by it."""
-        self.unreported -= 1
+        self.unreported -= report.records
         if report.error:
             self._fail(f"publishing to {topic}: {report.error}")
         return not self.closed

@@ -1,10 +1,11 @@
-"""What a flow publishes, in the order of the log, and which of it the broker has confirmed."""
+"""What a flow publishes, each topic in the order of the log, and which of it the broker has confirmed."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from schemas.topics import Topic
+from processors.host.publisher import Header, Message
+from schemas.topics import ALERTS, Topic
 
 
 @dataclass(slots=True)
@@ -14,9 +15,9 @@ class Unconfirmed:
     count: int = 0
     when_none: Callable[[], None] | None = None
 
-    def confirm(self) -> None:
-        """One record is confirmed."""
-        self.count -= 1
+    def confirm(self, records: int) -> None:
+        """So many are confirmed."""
+        self.count -= records
         assert self.count >= 0
         if not self.count and self.when_none is not None:
             self.when_none()
@@ -24,57 +25,75 @@ class Unconfirmed:
 
 @dataclass(slots=True)
 class Outgoing:
-    """One record on its way; `topic` None is a journal entry that is on its way already (a barrier)."""
+    """Records of one topic on their way, in order. `after`: how many journal entries the broker must have before."""
 
-    topic: Topic | None
+    topic: Topic
+    messages: Sequence[Message]
+    headers: Sequence[Header]
     unconfirmed: Unconfirmed
-    key: bytes = b""
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-    confirmed: bool = False
+    after: int
 
 
 class Outbox:
     """Records wait here for room in the producer, and behind a journal entry until the broker has it.
 
-    `send(outgoing)` hands one to the producer; False when that is full."""
+    Topics do not wait for each other, so that an alert passes by windows. `send(outgoing)` hands the first of its
+    messages to the producer and returns how many: none when that is full."""
 
-    def __init__(self, send: Callable[[Outgoing], bool]) -> None:
+    def __init__(self, send: Callable[[Outgoing], int]) -> None:
         self._send = send
-        self._waiting: deque[Outgoing] = deque()
+        self._lanes: dict[str, deque[Outgoing]] = {ALERTS.name: deque()}  # by topic, alerts first
         self._unconfirmed = Unconfirmed()
+        self._entries = self._entries_passed = 0
+        self._records = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Records that wait."""
+        return self._records
 
-    def put(self, topic: Topic, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Queue a record."""
+    @property
+    def empty(self) -> bool:
+        """Whether no record waits, and no journal entry is on its way."""
+        return not self._records and self._entries == self._entries_passed
+
+    def put(self, topic: Topic, messages: Sequence[Message], headers: Sequence[Header] = ()) -> None:
+        """Queue records of one topic."""
+        self._unconfirmed.count += len(messages)
+        self._records += len(messages)
+        lane = self._lanes.setdefault(topic.name, deque())
+        lane.append(Outgoing(topic, messages, headers, self._unconfirmed, self._entries))
+
+    def put_entry(self) -> Unconfirmed:
+        """A journal entry is on its way: hold back what follows until `pass_entry` is called with what this returns.
+
+        The broker has them in order."""
         self._unconfirmed.count += 1
-        self._waiting.append(Outgoing(topic, self._unconfirmed, key, value, headers))
+        self._entries += 1
+        return self._unconfirmed
 
-    def put_barrier(self) -> Outgoing:
-        """Hold back what follows until `confirm` is called for this entry, which is on its way."""
-        self._unconfirmed.count += 1
-        barrier = Outgoing(None, self._unconfirmed)
-        self._waiting.append(barrier)
-        return barrier
-
-    def confirm(self, outgoing: Outgoing) -> None:
-        """The broker has it."""
-        outgoing.confirmed = True
-        outgoing.unconfirmed.confirm()
+    def pass_entry(self, unconfirmed: Unconfirmed) -> None:
+        """The broker has the oldest entry that was on its way."""
+        self._entries_passed += 1
+        unconfirmed.confirm(1)
 
     def pump(self) -> None:
-        """Send what may be sent, in order."""
-        while self._waiting:
-            head = self._waiting[0]
-            if not (head.confirmed if head.topic is None else self._send(head)):
-                return
-            self._waiting.popleft()
+        """Send what may be sent."""
+        for lane in self._lanes.values():
+            while lane and lane[0].after <= self._entries_passed:
+                head = lane[0]
+                taken = self._send(head)
+                if not taken:
+                    break
+                self._records -= taken
+                head.messages = head.messages[taken:]
+                if not head.messages:
+                    lane.popleft()
 
     def clear(self) -> None:
         """Send none of it."""
-        self._waiting.clear()
+        for lane in self._lanes.values():
+            lane.clear()
+        self._records = 0
 
     def when_confirmed(self, call: Callable[[], None]) -> None:
         """Call once all that was put until now is confirmed; at once when it is."""

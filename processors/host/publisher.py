@@ -5,31 +5,86 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processors.host import metrics
 from runtime.kafka import producer_config
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
 
-QUEUE_MAX: Final = 100_000  # records in the client: 30 MB of windows, or 1 s of the fastest fold seen
+IN_FLIGHT_MAX: Final = 20_000  # records handed over and not confirmed, when more of them wait: 14 MB of states, 0.2 s
+BATCH_MAX: Final = 1_000  # records handed over at once: 1 ms
+QUEUE_MAX: Final = 100_000  # records in the client, those that wait for nobody (alerts, journal, state) among them
 QUEUE_KBYTES_MAX: Final = 262_144  # 256 MB: 2,000 rows of state at 110 KB
+REPORTS_MAX: Final = 500  # looked at before others may run: 3 ms
 POLL_S: Final = 0.1
 CLOSE_S_MAX: Final = 1.0  # what flows wait for is confirmed by then; the loop stands still meanwhile
 
 
-class Report(NamedTuple):
-    """What became of one record. `error` is empty when the broker has it; `append_time_ms` is the broker's."""
+Message = dict[str, Any]  # "key" (text or bytes) and "value", as the client wants it
+Header = tuple[str, bytes]
 
+
+class Report(NamedTuple):
+    """What became of records that were handed over together.
+
+    `error` is empty when the broker has all of them; `offset` is the last one's, -1 when the broker did not say;
+    `append_time_ms` is the broker's."""
+
+    records: int
     error: str
     offset: int
     append_time_ms: int
 
 
 OnReport = Callable[[Report], None]
+
+
+class _Batch:
+    """Counts what becomes of records that were handed over together; `on_done(batch)` after the last, maybe twice.
+
+    The thread that polls writes what is delivered, the loop what is not: so no report is lost without a lock."""
+
+    __slots__ = (
+        "_delivered",
+        "_on_done",
+        "_refused",
+        "append_time_ms",
+        "error",
+        "is_done",
+        "offset",
+        "on_report",
+        "records",
+    )
+
+    def __init__(self, records: int, on_report: OnReport, on_done: Callable[["_Batch"], None]) -> None:
+        self.records, self.on_report, self._on_done = records, on_report, on_done
+        self._delivered = self._refused = self.append_time_ms = 0
+        self.offset = -1
+        self.error = ""
+        self.is_done = False  # for whoever is told
+
+    def delivered(self, error: KafkaError | None, message: confluent_kafka.Message) -> None:
+        """The client's report of one record."""
+        self._delivered += 1
+        if error is not None:
+            self.error = self.error or error.str()
+        if self._delivered + self._refused == self.records:
+            offset = message.offset()
+            self.offset = -1 if offset is None else offset
+            self.append_time_ms = message.timestamp()[1]
+            self._on_done(self)
+
+    def not_taken(self, left: int, errors: Sequence[str]) -> None:
+        """The client has no room for the last ones, or has refused some for ever."""
+        self.error = self.error or next(iter(errors), "")
+        self._refused += len(errors)
+        self.records -= left
+        if self._delivered + self._refused == self.records:
+            self._on_done(self)
 
 
 class BrokerClock:
@@ -64,9 +119,8 @@ class Publisher:
     ) -> None:
         self._settings, self._on_room, self._on_fatal = settings, on_room, on_fatal
         self.clock = BrokerClock()
-        self._reports: deque[tuple[OnReport, Report]] = deque()
-        self._sent = 0  # by the loop
-        self._answered = 0  # by whoever polls; the client's own length also counts its error events
+        self._reports: deque[_Batch] = deque()
+        self._sent = self._answered = 0  # records; the client's own length also counts its error events
         self._waked = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
@@ -92,54 +146,84 @@ class Publisher:
         key: bytes,
         value: bytes | None,
         on_report: OnReport,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[Header] = (),
     ) -> bool:
-        """Hand a record to the producer; False when its queue is full: try again at the next `on_room`."""
-
+        """Hand a record to the producer, before all that waits for room; False when the client's queue is full."""
+        batch = _Batch(1, on_report, self._done)
         try:
-            self._producer.produce(
-                topic, value, key, partition, on_delivery=partial(self._delivered, on_report), headers=list(headers)
-            )
-            self._sent += 1
+            self._producer.produce(topic, value, key, partition, on_delivery=batch.delivered, headers=list(headers))
         except BufferError:
             return False
         except KafkaException as exc:
-            failed = Report(exc.args[0].str(), 0, 0)  # a record that is too large, a producer that is broken
-            self._loop.call_soon(on_report, failed)
+            batch.not_taken(0, [exc.args[0].str()])  # a record that is too large, a producer that is broken
+        self._sent += 1
         return True
 
-    def _delivered(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
-        self._answered += 1
-        report = Report(error.str() if error else "", message.offset() or 0, message.timestamp()[1])
-        self._reports.append((on_report, report))
+    def send_batch(self, topic: str, partition: int, messages: Sequence[Message], on_report: OnReport) -> int:
+        """Hand records of one partition to the producer in this order; returns how many of the first it has taken, of
+        which there will be one report: the rest when there is room, at the next `on_room`."""
+        room = min(IN_FLIGHT_MAX - (self._sent - self._answered), BATCH_MAX)
+        if room <= 0:
+            return 0
+        part = list(messages[:room])
+        batch = _Batch(len(part), on_report, self._done)
+        left = 0
+        try:
+            taken = self._producer.produce_batch(topic, part, partition, on_delivery=batch.delivered)
+        except KafkaException as exc:
+            batch.not_taken(0, [exc.args[0].str()] * len(part))
+        else:
+            if taken < len(part):
+                errors = [error for message in part if (error := message.pop("_error", None)) is not None]
+                left = sum(error.code() == KafkaError._QUEUE_FULL for error in errors)  # all from the first such on
+                if left == len(part):
+                    return 0
+                batch.not_taken(left, [error.str() for error in errors[: len(errors) - left]])
+        self._sent += len(part) - left
+        return len(part) - left
 
     def close(self) -> int:
         """End the thread, send what is queued; returns how many records were not confirmed."""
         self._stopping.set()
         self._thread.join()
         self._producer.flush(CLOSE_S_MAX)
+        while self._reports:
+            self._hand_over()
         return self._sent - self._answered
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
-            if self._producer.poll(POLL_S) and self._reports and not self._waked:
-                self._waked = True
-                self._loop.call_soon_threadsafe(self._hand_over)
+            self._producer.poll(POLL_S)
+
+    def _done(self, batch: _Batch) -> None:
+        self._reports.append(batch)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._waked:
+            self._waked = True
+            self._loop.call_soon_threadsafe(self._hand_over)
 
     def _hand_over(self) -> None:
         self._waked = False  # before reading: a report that comes now wakes again
         confirmed = newest_ms = 0
-        while self._reports:
-            on_report, report = self._reports.popleft()
-            if not report.error:
-                confirmed += 1
-                newest_ms = report.append_time_ms
-            on_report(report)
+        for _ in range(min(len(self._reports), REPORTS_MAX)):
+            batch = self._reports.popleft()
+            if batch.is_done:
+                continue
+            batch.is_done = True
+            self._answered += batch.records
+            if not batch.error:
+                confirmed += batch.records
+                newest_ms = batch.append_time_ms
+            batch.on_report(Report(batch.records, batch.error, batch.offset, batch.append_time_ms))
         if confirmed:
             self.clock.observe(newest_ms)
         metrics.CONFIRMED.inc(confirmed)
-        if self._sent - self._answered < QUEUE_MAX // 2:
+        if self._sent - self._answered < IN_FLIGHT_MAX // 2:
             self._on_room()
+        if self._reports:
+            self._wake()
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
