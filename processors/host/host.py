@@ -47,8 +47,10 @@ log = structlog.get_logger(__name__)
 class Host:
     """`start()`, then `assign()` and `revoke()` as the group says, `deliver()` for every run, `stop()`.
 
-    `on_covered(partition, offset)`: that offset may be committed. `high_watermark(partition)`: the end of the log as
-    the group's consumer knows it, None when it does not. `failed` becomes the error that ends the worker."""
+    `on_covered(partition, offset)`: that offset may be committed. `on_behind(partition)`: the host reads it by itself,
+    what else is handed in is let go; `on_level(partition, offset)`: it goes on with what is handed in from there.
+    `high_watermark(partition)`: the end of the log as the group's consumer knows it, None when it does not. `failed`
+    becomes the error that ends the worker."""
 
     def __init__(
         self,
@@ -58,8 +60,11 @@ class Host:
         detector: Callable[[int], Fold],
         high_watermark: Callable[[int], int | None],
         on_covered: Callable[[int, int], None],
+        on_behind: Callable[[int], None],
+        on_level: Callable[[int, int], None],
     ) -> None:
         self._kafka, self._settings = kafka, settings
+        self._on_behind, self._on_level = on_behind, on_level
         self._detector, self._high_watermark, self._on_covered = detector, high_watermark, on_covered
         self._names = topic_names(kafka)
         self._codec = Codec(kafka.schema_registry_url)
@@ -73,6 +78,7 @@ class Host:
         self._services: list[asyncio.Task[None]] = []
         self._ending = threading.Event()
         self._takeovers_s: deque[float] = deque(maxlen=TAKEOVERS_MAX)
+        self._turn = asyncio.Lock()  # of partitions that catch up: one run, then whoever else wants the loop
         self._room = asyncio.Event()
         self._room.set()
         self._publisher = Publisher(kafka, on_fatal=self._on_fatal, on_room=self._pump)
@@ -105,6 +111,7 @@ class Host:
         for partition in new:
             self._handed_in[partition] = 0
             self._troubles[partition] = "recovering"
+            self._on_behind(partition)
         task = asyncio.create_task(self._recover(new), name="recover")
         self._tasks.update(dict.fromkeys(new, task))
 
@@ -218,6 +225,7 @@ class Host:
         wait_s = self._backoff_s.get(partition, BACKOFF_S_MIN)
         self._backoff_s[partition] = min(2 * wait_s, BACKOFF_S_MAX)
         flow = self._flows.pop(partition, None)
+        self._on_behind(partition)
 
         async def again() -> None:
             await asyncio.sleep(wait_s)
@@ -242,6 +250,7 @@ class Host:
             self._on_failed(flow, f"folding at offset {flow.position}: {exc!r}")
 
     def _start_catching_up(self, flow: Flow) -> None:
+        self._on_behind(flow.partition)
         task = asyncio.create_task(self._catch_up(flow), name=f"catch up {flow.partition}")
         self._tasks[flow.partition] = task
 
@@ -260,6 +269,7 @@ class Host:
             del self._tasks[partition]
             self._troubles.pop(partition, None)
             self._backoff_s.pop(partition, None)
+            self._on_level(partition, flow.position)
             for context in list(self._context.values()):
                 if _is_for(context, partition):
                     flow.let_in(context)
@@ -272,8 +282,9 @@ class Host:
             while not flow.closed and (flow.position < self._handed_in[partition] or flow.replaying):
                 records = await loop.run_in_executor(thread, reader.read)
                 for start in range(0, len(records), RUN_MAX):
-                    self._fold(flow, records[start : start + RUN_MAX])
-                    await asyncio.sleep(0)
+                    async with self._turn:
+                        self._fold(flow, records[start : start + RUN_MAX])
+                        await asyncio.sleep(0)
                     await self.room()
                 end = reader.end_seen(name, partition)  # a new leader may not know of all that was handed in yet
                 if not records and not flow.closed and end:

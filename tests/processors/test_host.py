@@ -36,15 +36,24 @@ class Covered(dict[int, int]):
     """Offsets that may be committed, by partition."""
 
 
+class Followed(list[tuple[int, int | None]]):
+    """Partition and offset from which what is handed in counts, None while it does not."""
+
+
 @asynccontextmanager
-async def running(topics: DetectorTopics, covered: Covered | None = None) -> AsyncIterator[Host]:
+async def running(
+    topics: DetectorTopics, covered: Covered | None = None, followed: Followed | None = None
+) -> AsyncIterator[Host]:
     """A host that owns all partitions and has recovered."""
+    told = Followed() if followed is None else followed
     host = Host(
         topics.kafka,
         SETTINGS,
         detector=lambda partition: Detector(DetectorSettings(), partition=partition),
         high_watermark=lambda partition: end(topics, partition),
         on_covered=(Covered() if covered is None else covered).__setitem__,
+        on_behind=lambda partition: told.append((partition, None)),
+        on_level=lambda partition, offset: told.append((partition, offset)),
     )
     host.start()
     try:
@@ -83,6 +92,19 @@ async def test_records_that_were_not_handed_in_are_read(topics: DetectorTopics) 
         host.deliver(0, [log[6], log[8], log[9]])
         await until(lambda: len(late_ids(topics)) >= 20, "all are published")
     assert late_ids(topics) == [f"event-{number}" for number in range(20)]
+
+
+async def test_the_consumer_goes_on_where_the_host_has_caught_up(topics: DetectorTopics) -> None:
+    followed = Followed()
+    topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10)), partition=0)
+    async with running(topics, followed=followed) as host:
+        assert [offset for partition, offset in followed if partition == 0] == [None, None, 10]
+        assert followed[-1][1] is not None, "nobody is behind"
+        followed.clear()
+        topics.append((liquidation(number, event_time_ms=OLD_MS) for number in range(10, 20)), partition=0)
+        host.deliver(0, topics.read(LIQUIDATIONS, 0)[15:])
+        await until(lambda: len(followed) == 2, "what was missing is read")
+        assert followed == [(0, None), (0, 20)]
 
 
 async def test_a_consumer_that_fell_silent_is_noticed(topics: DetectorTopics, monkeypatch: pytest.MonkeyPatch) -> None:
