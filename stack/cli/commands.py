@@ -10,6 +10,7 @@ from stack.cli import (
     detect,
     doctor,
     embedded,
+    events,
     exchanges,
     explain,
     import_history,
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
         replay.replay
     )
     app.command(epilog="Example: liqcascade explain BTC:1760130903120:0")(explain.explain)
+    app.command(epilog="Example: liqcascade events BTC --last 1000 --json")(events.events)
     app.command(epilog="Example: liqcascade topics --create")(topics.topics)
     app.command(epilog="Example: liqcascade doctor --json")(doctor.doctor)
     app.command(epilog="Example: liqcascade audit --from 2026-11-23T12:00 --to 2026-11-23T13:00")(audit.audit)
