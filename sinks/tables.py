@@ -2,8 +2,10 @@
 
 Source of the format: postgresql.org/docs/current/sql-copy.html, "Text Format"."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -84,47 +86,25 @@ def micro_usd(notional_usd: float) -> int:
 def _liquidation(record: SinkRecord) -> str:
     row = record.record
     assert isinstance(row, Liquidation)
-    return (
-        f"{row.event_time_ms}\t{_text(row.event_id)}\t{row.exchange}\t{_text(row.asset)}\t{_text(row.instrument)}\t"
-        f"{row.market}\t{row.side}\t{row.price!r}\t{row.quantity!r}\t{row.notional_usd!r}\t{micro_usd(row.notional_usd)}\t"
-        f"{row.price_kind}\t{row.completeness}\t{row.received_time_us}\t{record.append_time_ms}\t{row.backlog}\t"
-        f"{record.topic is LATE}\n"
-    )
+    cells = (
+        str(row.event_time_ms), _text(row.event_id), row.exchange, _text(row.asset), _text(row.instrument), row.market,
+        row.side, repr(row.price), repr(row.quantity), repr(row.notional_usd), str(micro_usd(row.notional_usd)),
+        row.price_kind, row.completeness, str(row.received_time_us), str(record.append_time_ms),
+        "t" if row.backlog else "f", "t" if record.topic is LATE else "f",
+    )  # fmt: skip
+    return "\t".join(cells) + "\n"
 
 
-def _window(record: SinkRecord) -> str:
-    row = record.record
-    assert isinstance(row, WindowAggregate)
-    return (
-        f"{row.window_start_ms}\t{_text(row.window_id)}\t{_text(row.asset)}\t{row.size_ms}\t{row.window_end_ms}\t"
-        f"{row.events}\t{row.long_events}\t{row.short_events}\t{row.notional_usd!r}\t{row.long_notional_usd!r}\t"
-        f"{row.short_notional_usd!r}\t{_json(row.exchanges)}\t{_cell(row.source_partition)}\t{_cell(row.source_offset)}\t"
-        f"{row.append_time_ms}\n"
-    )
+def _other(record: SinkRecord) -> str:
+    return "\t".join(map(_cell, _getter_of(type(record.record))(record))) + "\n"
 
 
-def _alert(record: SinkRecord) -> str:
-    row = record.record
-    assert isinstance(row, CascadeAlert)
-    return _line(row, ALERTS, {})
-
-
-def _open_interest(record: SinkRecord) -> str:
-    return _line(record.record, OPEN_INTEREST, {"append_time": record.append_time_ms})
-
-
-def _funding(record: SinkRecord) -> str:
-    return _line(record.record, FUNDING, {"append_time": record.append_time_ms})
-
-
-def _feed_health(record: SinkRecord) -> str:
-    return _line(record.record, FEED_HEALTH, {"append_time": record.append_time_ms})
-
-
-def _line(row: Record, table: Table, others: Mapping[str, int]) -> str:
-    """The fields that the columns name, and `others` that the record does not hold."""
-    cells = (others[name] if name in others else getattr(row, FIELDS.get(name, name)) for name, _ in table.columns)
-    return "\t".join(map(_cell, cells)) + "\n"
+@cache
+def _getter_of(kind: type[Record]) -> Callable[[SinkRecord], tuple[object, ...]]:
+    """What the columns of its table name; the append time is the log's where a record does not hold one."""
+    fields = [FIELDS.get(name, name) for name, _ in TABLES[kind].columns]
+    is_own = "append_time_ms" in kind.__struct_fields__
+    return attrgetter(*(name if name == "append_time_ms" and not is_own else f"record.{name}" for name in fields))
 
 
 def _cell(value: object) -> str:
@@ -132,7 +112,7 @@ def _cell(value: object) -> str:
         case None:
             return NULL
         case str():
-            return _text(str(value))
+            return _text(value)
         case int() | float():
             return repr(value)
         case _:
@@ -153,18 +133,23 @@ FIELDS: Final = {  # where a column does not have its field's name
     "received_time": "received_time_us",
     "next_funding_time": "next_funding_time_ms",
     "since_time": "since_ms",
+    "window_start": "window_start_ms",
+    "window_end": "window_end_ms",
 }
 
+OF_A_CONTRACT: Final = (
+    ("event_time", "time_ms"),
+    ("event_id", "text"),
+    ("exchange", "text"),
+    ("asset", "text"),
+    ("instrument", "text"),
+    ("market", "text"),
+)
 LIQUIDATIONS: Final = Table(
     name="liquidations",
     key="event_id",
     columns=(
-        ("event_time", "time_ms"),
-        ("event_id", "text"),
-        ("exchange", "text"),
-        ("asset", "text"),
-        ("instrument", "text"),
-        ("market", "text"),
+        *OF_A_CONTRACT,
         ("side", "text"),
         ("price", "double precision"),
         ("quantity", "double precision"),
@@ -199,7 +184,7 @@ WINDOWS: Final = Table(
         ("source_offset", "bigint"),
         ("append_time", "time_ms"),
     ),
-    line=_window,
+    line=_other,
 )
 ALERTS: Final = Table(
     name="alerts",
@@ -245,35 +230,25 @@ ALERTS: Final = Table(
         ("source_offset", "bigint"),
         ("append_time", "time_ms"),
     ),
-    line=_alert,
+    line=_other,
 )
 OPEN_INTEREST: Final = Table(
     name="open_interest",
     key="event_id",
     columns=(
-        ("event_time", "time_ms"),
-        ("event_id", "text"),
-        ("exchange", "text"),
-        ("asset", "text"),
-        ("instrument", "text"),
-        ("market", "text"),
+        *OF_A_CONTRACT,
         ("open_interest", "double precision"),
         ("open_interest_usd", "double precision"),
         ("received_time", "time_us"),
         ("append_time", "time_ms"),
     ),
-    line=_open_interest,
+    line=_other,
 )
 FUNDING: Final = Table(
     name="funding",
     key="event_id",
     columns=(
-        ("event_time", "time_ms"),
-        ("event_id", "text"),
-        ("exchange", "text"),
-        ("asset", "text"),
-        ("instrument", "text"),
-        ("market", "text"),
+        *OF_A_CONTRACT,
         ("rate", "double precision"),
         ("interval_hours", "double precision"),
         ("rate_8h", "double precision"),
@@ -282,7 +257,7 @@ FUNDING: Final = Table(
         ("received_time", "time_us"),
         ("append_time", "time_ms"),
     ),
-    line=_funding,
+    line=_other,
 )
 FEED_HEALTH: Final = Table(
     name="feed_health",
@@ -300,7 +275,7 @@ FEED_HEALTH: Final = Table(
         ("detail", "text"),
         ("append_time", "time_ms"),
     ),
-    line=_feed_health,
+    line=_other,
 )
 TABLES: Final[dict[type[Record], Table]] = {
     Liquidation: LIQUIDATIONS,
