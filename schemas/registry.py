@@ -26,6 +26,8 @@ SCHEMA_IDS: Final[dict[int, str]] = {
     8: "CascadeAlert.1",
     9: "DetectorSnapshot.1",
     10: "JournalEntry.2",
+    11: "AssetState.2",
+    12: "CascadeAlert.2",
 }
 LATEST_IDS: Final[dict[str, int]] = {name.split(".")[0]: number for number, name in sorted(SCHEMA_IDS.items())}
 REGISTRY_TIMEOUT_S: Final = 10.0  # one small request to a server beside the broker
