@@ -104,8 +104,6 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
             detector=lambda partition: Detector(self._settings.detector, partition=partition, codec=codec),
             high_watermark=lambda partition: self.consumer.high_watermark(TP(self._source, partition)),
             on_covered=lambda partition, offset: self.consumer.cover(TP(self._source, partition), offset),
-            on_behind=lambda partition: self.consumer.hold(TP(self._source, partition)),
-            on_level=lambda partition, offset: self.consumer.go_on(TP(self._source, partition), offset),
         )
         self.host.start()
         self._market.start()
@@ -143,11 +141,12 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
         market = {"market": self._market.trouble or "ok"}
         return {"group": "ok" if self._joined else "not joined yet"} | self.host.troubles() | market
 
-    def _new_market(self) -> MarketFold:
+    def _new_market(self, codec: Codec) -> MarketFold:
         return MarketFold(
             self._settings.market,
             partitions=self._settings.kafka.partitions,
             judged_size_ms=self._settings.detector.judged_size_ms,
+            codec=codec,
         )
 
 

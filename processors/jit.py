@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar, cast
 import numba
 
 PACKAGE: Final = Path(__file__).parent
-COMPILED: Final = ("windows", "metrics", "cascade", "outputs")  # folders whose files may hold compiled functions
+# folders whose files may hold compiled functions
+COMPILED: Final = ("windows", "metrics", "cascade", "outputs", "market")
 _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 F = TypeVar("F", bound=Callable[..., Any])
 

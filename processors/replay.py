@@ -1,9 +1,10 @@
-"""A range of the live topics through the same fold once more, and beside what stands in the alerts topic.
+"""A range of the live topics through the same folds once more, and beside what stands in the alerts topic.
 
-Blocking, one partition after the other. Journals say what was let in where, so the alerts come out byte for byte."""
+Blocking, one partition after the other, then the market. Journals say what was let in where, and signals.state how the
+partitions mixed, so the alerts come out byte for byte."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ import msgspec
 
 from processors.detector import Detector
 from processors.lead_in import CONTEXT_MS, LEAD_MS, MARKET, LeadIn, began_ms, lead_in, open_episodes
+from processors.market.fold import MarketFold
+from processors.market.replay import MarketReplay
+from processors.market.settings import MarketSettings
 from processors.past import CLOCKS_MS_MAX, Past, Span, Told, is_due
 from processors.settings import DetectorSettings
 from runtime.settings import KafkaSettings
@@ -55,13 +59,32 @@ class Range(NamedTuple):
 class Replay:
     """Alerts with `from_ms` <= append_time_ms < `to_ms`; None: to the end as it is at the start."""
 
-    def __init__(self, kafka: KafkaSettings, settings: DetectorSettings, *, from_ms: int, to_ms: int | None) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        settings: DetectorSettings,
+        market: MarketSettings,
+        *,
+        from_ms: int,
+        to_ms: int | None,
+    ) -> None:
         self._settings, self._from_ms, self._to_ms = settings, from_ms, to_ms
         self._codec = Codec(kafka.schema_registry_url)
         ending = threading.Event()
         pasts = [Past(kafka, self._codec, partition, ending=ending) for partition in range(kafka.partitions)]
         self._ranges = [self._range(past) for past in pasts]
-        self.records = sum(span.end - span.start for one in self._ranges for span in (one.liquidations, one.journal))
+        self._market = MarketReplay(
+            kafka,
+            self._codec,
+            lambda: MarketFold(
+                market, partitions=kafka.partitions, judged_size_ms=settings.judged_size_ms, codec=self._codec
+            ),
+            from_ms=from_ms,
+            to_ms=to_ms,
+            ending=ending,
+        )
+        spans = [span for one in self._ranges for span in (one.liquidations, one.journal)]
+        self.records = sum(span.end - span.start for span in [*spans, self._market.span])
 
     def run(self, *, verify: bool, told: Told) -> Replayed:
         """Replay all partitions; `told(n)`: so many more of `records` are done.
@@ -73,7 +96,13 @@ class Replay:
             alerts = list(self._fold(one, detector, told))
             result.alerts += alerts
             if verify:
-                self._verify(one, alerts, detector.log_time_ms, result)
+                published = self._published(one, alerts, detector.log_time_ms)
+                _verify(alerts, published, beyond=one.lead.beyond, sure_ms=one.sure_ms, result=result)
+        alerts = list(self._market.run(told))
+        result.alerts += alerts
+        if verify:
+            published = self._market.published()
+            _verify(alerts, published, beyond=self._market.beyond, sure_ms=self._market.sure_ms, result=result)
         result.alerts.sort(key=_order)
         return result
 
@@ -112,22 +141,39 @@ class Replay:
     def _within(self, alert: CascadeAlert) -> bool:
         return self._from_ms <= alert.append_time_ms and (self._to_ms is None or alert.append_time_ms < self._to_ms)
 
-    def _verify(self, one: Range, alerts: list[CascadeAlert], end_ms: int, result: Replayed) -> None:
-        """Compare with the topic; what was published after the end of what was read is left out."""
-        replayed = {alert.alert_id: alert for alert in alerts}
-        published: dict[str, list[CascadeAlert]] = {}
-        for alert in one.past.alerts(one.past.span(ALERTS, self._from_ms - CLOCKS_MS_MAX)):
-            is_past = alert.append_time_ms >= end_ms and alert.alert_id not in replayed
-            if alert.asset != MARKET and self._within(alert) and not is_past:
-                published.setdefault(alert.alert_id, []).append(alert)
-        unsure = set(one.lead.beyond)
-        extra = [found[0] for alert_id, found in published.items() if alert_id not in replayed]
-        for alert in sorted([*alerts, *extra], key=_order):
-            if alert.episode_id in unsure or began_ms(alert.episode_id) < one.sure_ms:
-                unsure.add(alert.episode_id)
-            else:
-                _compare(alert.alert_id, published.get(alert.alert_id, []), replayed.get(alert.alert_id), result)
-        result.not_verified += sorted(unsure)
+    def _published(self, one: Range, alerts: list[CascadeAlert], end_ms: int) -> list[CascadeAlert]:
+        """The alerts of a partition as they stand in their topic, but for those of what came after what was read."""
+        replayed = {alert.alert_id for alert in alerts}
+        return [
+            alert
+            for alert in one.past.alerts(one.past.span(ALERTS, self._from_ms - CLOCKS_MS_MAX))
+            if alert.asset != MARKET
+            and self._within(alert)
+            and (alert.append_time_ms < end_ms or alert.alert_id in replayed)
+        ]
+
+
+def _verify(
+    alerts: list[CascadeAlert],
+    published: list[CascadeAlert],
+    *,
+    beyond: Iterable[str],
+    sure_ms: int,
+    result: Replayed,
+) -> None:
+    """Compare; episodes that are `beyond`, or began before `sure_ms`, are only named."""
+    replayed = {alert.alert_id: alert for alert in alerts}
+    found: dict[str, list[CascadeAlert]] = {}
+    for alert in published:
+        found.setdefault(alert.alert_id, []).append(alert)
+    unsure = set(beyond)
+    extra = [same[0] for alert_id, same in found.items() if alert_id not in replayed]
+    for alert in sorted([*alerts, *extra], key=_order):
+        if alert.episode_id in unsure or began_ms(alert.episode_id) < sure_ms:
+            unsure.add(alert.episode_id)
+        else:
+            _compare(alert.alert_id, found.get(alert.alert_id, []), replayed.get(alert.alert_id), result)
+    result.not_verified += sorted(unsure)
 
 
 def _compare(alert_id: str, published: list[CascadeAlert], replayed: CascadeAlert | None, result: Replayed) -> None:

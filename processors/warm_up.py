@@ -5,13 +5,18 @@ A worker that compiled in the middle of its stream would be thrown out of its gr
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from processors.detector import Delivered, Detector
+from processors.market.contagion import follows
+from processors.market.fold import MarketFold
+from processors.market.records import progress_of
+from processors.market.settings import MarketSettings
 from processors.settings import DetectorSettings, RuleSettings
 from schemas.codec import Codec
 from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest, Record
-from schemas.topics import FUNDING, OPEN_INTEREST, Topic
-from schemas.words import Completeness, Exchange, JournalKind, Market, PriceKind, Side
+from schemas.topics import FUNDING, OPEN_INTEREST, STATE, Topic
+from schemas.words import Completeness, Exchange, JournalKind, Level, Market, PriceKind, Side, StateKind
 
 EVENTS: Final = 60  # enough for an alert and for a correlation of two exchanges
 SPAN_MS: Final = 1_500
@@ -46,6 +51,16 @@ def warm_up(settings: DetectorSettings) -> None:
     detector.open_interest(ASSET)
     detector.due_baselines()
     Detector(settings, partition=None).restore(detector.snapshot())
+    _warm_up_market()
+
+
+def _warm_up_market() -> None:
+    """An asset in WATCH raises a market of one."""
+    settings = MarketSettings(watch_assets=1)
+    fold = MarketFold(settings, partitions=1, judged_size_ms=DetectorSettings().judged_size_ms)
+    state = replace(progress_of(HOUR_MS, 0), kind=StateKind.ASSET, asset=ASSET, level=Level.WATCH)
+    fold.fold([0], [Codec().encode(STATE, state)])
+    follows(np.zeros(2, np.int64), np.zeros(1, np.int64))
 
 
 def _liquidation(number: int) -> Liquidation:

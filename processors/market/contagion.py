@@ -2,16 +2,20 @@
 
 USD/s of an asset stand in bins of a second, in whole thousands of USD, over the last minute and the longest lag."""
 
-from collections.abc import Mapping, Sequence
-from operator import mul
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+
+from processors.jit import jit
+from processors.market.layout import SECONDS, Assets
 from processors.metrics.correlation import pearson
+from processors.windows.layout import Array
 
 SPAN_S: Final = 60
 FOLLOWERS_MAX: Final = 8  # of one leader: those with most USD
-KUSD_MAX: Final = 1_000_000  # a billion USD/s; its square times 60 bins fits an int64
 EVENT_BINS_MIN: Final = 3  # with fewer seconds in which anything happened every pair looks alike
+RATIO: Final = 1e6  # correlations are rounded to 6 decimals
 
 
 class Follower(NamedTuple):
@@ -22,67 +26,53 @@ class Follower(NamedTuple):
     correlation: float
 
 
-class Bins:
-    """USD/s of many assets, by second."""
-
-    def __init__(self, lag_s_max: int) -> None:
-        self._lag_s_max = lag_s_max
-        self._kept = SPAN_S + 2 * lag_s_max + 2
-        self._bins: dict[str, dict[int, int]] = {}
-
-    def put(self, asset: str, second: int, usd_per_s: float) -> None:
-        """Take a figure; the largest of a second counts."""
-        bins = self._bins.setdefault(asset, {})
-        bins[second] = max(bins.get(second, 0), min(KUSD_MAX, round(usd_per_s / 1_000)))
-
-    def forget_before(self, second: int) -> None:
-        """Drop what is older than can be asked for at `second`."""
-        oldest = second - self._kept
-        for asset in list(self._bins):
-            bins = self._bins[asset]
-            for gone in [at for at in bins if at < oldest]:
-                del bins[gone]
-            if not bins:
-                del self._bins[asset]
-
-    def followers(self, leader: str, second: int, correlation_min: float) -> list[Follower]:
-        """Assets that follow `leader` in the minute before `second`, by falling correlation."""
-        last = self._bins.get(leader, {})
-        others = [asset for asset in self._bins if asset != leader]
-        heaviest = sorted(others, key=lambda asset: (-self._total(asset, second), asset))[:FOLLOWERS_MAX]
-        found = []
-        for asset in heaviest:
-            lag_s, correlation = follows(last, self._bins[asset], second, self._lag_s_max)
-            if correlation >= correlation_min:
-                found.append(Follower(asset, lag_s, correlation))
-        return sorted(found, key=lambda one: (-one.correlation, one.asset))
-
-    def _total(self, asset: str, second: int) -> int:
-        return sum(value for at, value in self._bins[asset].items() if second - SPAN_S <= at < second)
+def followers(
+    assets: Assets, names: Sequence[str], leader: int, second: int, *, lag_s_max: int, correlation_min: float
+) -> list[Follower]:
+    """Assets that follow the one in row `leader` in the minute before `second`, by falling correlation."""
+    seconds, kusd = assets.seconds[: len(names)], assets.kusd[: len(names)]
+    told = (seconds >= second - SPAN_S - lag_s_max) & (seconds <= second)
+    totals = np.where((seconds >= second - SPAN_S) & (seconds < second), kusd, 0).sum(axis=1).tolist()
+    rows = [row for row in np.flatnonzero(told.any(axis=1)).tolist() if row != leader]
+    heaviest = sorted(rows, key=lambda row: (-totals[row], names[row]))[:FOLLOWERS_MAX]
+    ahead = series(assets, leader, second, SPAN_S + lag_s_max)
+    found = []
+    for row in heaviest:
+        lag_s, correlation = follows(ahead, series(assets, row, second, SPAN_S))
+        if correlation >= correlation_min:
+            found.append(Follower(names[row], lag_s, correlation))
+    return sorted(found, key=lambda one: (-one.correlation, one.asset))
 
 
-def follows(leader: Mapping[int, int], other: Mapping[int, int], second: int, lag_s_max: int) -> tuple[int, float]:
-    """Lag of 0 … lag_s_max seconds at which `other` follows `leader` best in the minute before `second`, and r there.
+def series(assets: Assets, row: int, second: int, span_s: int) -> Array:
+    """USD/s of an asset in the `span_s` seconds before `second`, oldest first."""
+    at = np.arange(second - span_s, second)
+    places = at % SECONDS
+    return np.where(assets.seconds[row, places] == at, assets.kusd[row, places], 0)
 
-    The nearest of equal ones; r is 0 where either has too few seconds with any USD.
 
-    >>> follows({10: 5, 20: 9, 31: 4}, {12: 5, 22: 9, 33: 4}, 60, 5)
-    (2, 1.0)"""
-    y = _series(other, second, SPAN_S)
+@jit
+def follows(ahead: Array, other: Array) -> tuple[int, float]:
+    """Lag in seconds at which `other` follows best, and r there, rounded to 6 decimals.
+
+    `ahead` begins as many seconds before `other` as the longest lag and ends with it. The nearest of equal lags; r is 0
+    where either has too few seconds with any USD."""
+    count = other.shape[0]
+    lag_s_max = ahead.shape[0] - count
+    sum_y = sum_yy = events = 0
+    for k in range(count):
+        sum_y, sum_yy, events = sum_y + other[k], sum_yy + other[k] * other[k], events + (other[k] > 0)
     best_lag_s, best = 0, 0.0
-    if sum(value > 0 for value in y) < EVENT_BINS_MIN:
-        return 0, 0.0
-    sum_y, sum_yy = sum(y), sum(map(mul, y, y))
-    ahead = _series(leader, second, SPAN_S + lag_s_max)
+    if events < EVENT_BINS_MIN:
+        return best_lag_s, best
     for lag_s in range(lag_s_max + 1):
-        x = ahead[lag_s_max - lag_s : len(ahead) - lag_s]
-        if sum(value > 0 for value in x) < EVENT_BINS_MIN:
+        sum_x = sum_xx = sum_xy = events = 0
+        for k in range(count):
+            x = ahead[lag_s_max - lag_s + k]
+            sum_x, sum_xx, sum_xy, events = sum_x + x, sum_xx + x * x, sum_xy + x * other[k], events + (x > 0)
+        if events < EVENT_BINS_MIN:
             continue
-        r = round(pearson(SPAN_S, sum(x), sum_y, sum(map(mul, x, x)), sum_yy, sum(map(mul, x, y))), 6)
+        r = np.rint(pearson(count, sum_x, sum_y, sum_xx, sum_yy, sum_xy) * RATIO) / RATIO
         if r > best:
             best_lag_s, best = lag_s, r
     return best_lag_s, best
-
-
-def _series(bins: Mapping[int, int], second: int, span_s: int) -> Sequence[int]:
-    return [bins.get(at, 0) for at in range(second - span_s, second)]

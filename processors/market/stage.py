@@ -12,26 +12,24 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from processors.history import partition_of
 from processors.host import metrics
-from processors.host.log import LogReader
-from processors.market.fold import MEMORY_MS, Heard, MarketFold, MarketOutput
-from processors.market.records import MARKET, PARTITION
+from processors.market.fold import MarketFold, MarketOutput
+from processors.market.past import LOOK_BACK_MS, MarketPast, in_force
+from processors.market.records import PARTITION
 from runtime.kafka import confluent_config, producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
-from schemas.errors import BrokerUnavailable, LiqcascadeError, SchemaError
-from schemas.records import AssetState, CascadeAlert
-from schemas.topics import ALERTS, STATE
+from schemas.errors import BrokerUnavailable, LiqcascadeError
+from schemas.topics import STATE
 
-BATCH_MAX: Final = 1_000  # records a turn: 20 ms of decoding
+BATCH_MAX: Final = 500  # records a turn: the client makes them in half a millisecond, in which no other thread runs
 POLL_S: Final = 0.2
 COMMIT_EVERY_S: Final = 1.0
 FLUSH_S_MAX: Final = 10.0
 SESSION_MS: Final = 6_000  # a dead worker's place moves after this
-REBUILD_MS: Final = 2 * MEMORY_MS  # by the broker's clock, which may run past the log's time by as much
-LOOK_BACK_MS: Final = 86_400_000  # an episode that began earlier is begun anew
+STOOD_S_MAX: Final = SESSION_MS / 2_000  # between reading a batch and publishing what comes of it
 RETRY_S: Final = 2.0
+PURGE_S: Final = 1.0
 STOP_S_MAX: Final = 3.0  # of the 5 s in which a worker ends
 log = structlog.get_logger(__name__)
 
@@ -39,14 +37,15 @@ log = structlog.get_logger(__name__)
 class MarketStage:
     """`start()`, then `stop()`. Works in a thread of its own; what goes wrong is logged and begun again."""
 
-    def __init__(self, kafka: KafkaSettings, *, group: str, new_fold: Callable[[], MarketFold]) -> None:
+    def __init__(self, kafka: KafkaSettings, *, group: str, new_fold: Callable[[Codec], MarketFold]) -> None:
         self._kafka, self._group, self._new_fold = kafka, group, new_fold
         self._names = topic_names(kafka)
         self._codec = Codec(kafka.schema_registry_url)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="market", daemon=True)
         self._fold: MarketFold | None = None  # while the partition is ours
-        self._publish_from = 0
+        self._start = self._publish_from = 0
+        self._read_s = 0.0
         self._said: set[str] = set()  # ids of alerts that stand in their topic
         self._position = -1
         self._failed: list[str] = []  # deliveries
@@ -97,10 +96,7 @@ class MarketStage:
         try:
             consumer.subscribe([self._names.of(STATE)], on_assign=self._take_over, on_revoke=revoked, on_lost=lost)
             while not self._ending.is_set():
-                first = consumer.poll(POLL_S)  # `consume` alone would wait for a full batch
-                messages = [first, *consumer.consume(BATCH_MAX, 0)] if first is not None else []
-                for message in messages:
-                    self._hear(message, producer)
+                self._hear(self._read(consumer), producer)
                 producer.poll(0)
                 if self._failed:
                     raise BrokerUnavailable(f"publishing the market's records: {self._failed[0]}")
@@ -110,69 +106,56 @@ class MarketStage:
             self._give_back(consumer, producer)
         finally:
             self._fold = None
+            producer.purge()  # what is still on its way must not arrive behind what the next owner publishes
+            producer.flush(PURGE_S)
             consumer.close()
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
         (committed,) = consumer.committed(partitions, timeout=FLUSH_S_MAX)
-        start, self._said = self._where_to_begin(committed.offset)
-        self._publish_from = max(committed.offset, 0)
-        self._position = -1
-        self._fold = self._new_fold()
-        consumer.assign([TopicPartition(self._names.of(STATE), PARTITION, start)])
+        past = MarketPast(self._kafka, self._codec, ending=self._ending)
+        self._publish_from, self._start, self._said = _where_to_begin(past, committed.offset)
+        self._begin(consumer)
         self.trouble = ""
-        log.info("folding the market", position=committed.offset, begins=start, alerts=len(self._said))
+        log.info("folding the market", position=self._publish_from, begins=self._start, alerts=len(self._said))
 
-    def _where_to_begin(self, committed: int) -> tuple[int, set[str]]:
-        """Offset from which the state at `committed` can be built, and the alerts that were published in that time."""
-        name = self._names.of(STATE)
-        with LogReader(self._kafka, {}, ending=self._ending) as asking:
-            low, high = asking.bounds(name, PARTITION)
-            if committed <= low or high <= low:
-                return low, self._alerts(asking, 0)[0]
-            with LogReader(self._kafka, {(name, PARTITION): committed - 1}, ending=self._ending) as reader:
-                time_ms = next((record.timestamp for record in reader.to_end()), 0)
-            said, episode_ms = self._alerts(asking, time_ms - LOOK_BACK_MS)
-            return asking.offset_at(name, PARTITION, min(time_ms, episode_ms) - REBUILD_MS), said
+    def _begin(self, consumer: Consumer) -> None:
+        self._position = -1
+        self._fold = self._new_fold(self._codec)
+        consumer.assign([TopicPartition(self._names.of(STATE), PARTITION, self._start)])
 
-    def _alerts(self, asking: LogReader, from_ms: int) -> tuple[set[str], int]:
-        """Ids of the market's alerts from a time on, and when the last episode of them was raised."""
-        name, partition = self._names.of(ALERTS), partition_of(MARKET, self._kafka.partitions)
-        start = asking.offset_at(name, partition, from_ms)
-        ids: set[str] = set()
-        episode, raised_ms = "", 1 << 60
-        with LogReader(self._kafka, {(name, partition): start}, ending=self._ending) as reader:
-            for record in reader.to_end():
-                if record.key != MARKET.encode():
-                    continue
-                alert = self._codec.decode(CascadeAlert, record.value or b"")
-                ids.add(alert.alert_id)
-                if alert.episode_id != episode:
-                    episode, raised_ms = alert.episode_id, record.timestamp
-                    if alert.sequence:
-                        log.warning("an episode of the market is too old to be built again", episode=episode)
-        return ids, raised_ms
+    def _read(self, consumer: Consumer) -> list[Message]:
+        first = consumer.poll(POLL_S)  # `consume` alone would wait for a full batch
+        if first is None:
+            return []
+        fold, self._read_s = self._fold, time.monotonic()
+        messages = [first, *consumer.consume(BATCH_MAX - 1, 0)]
+        if self._fold is fold:
+            return messages
+        if self._fold is not None:  # taken over again between two of them: which is which cannot be told
+            self._begin(consumer)
+        return []
 
-    def _hear(self, message: Message, producer: Producer) -> None:
-        error, offset = message.error(), message.offset()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF or error.retriable():
-                return
-            raise BrokerUnavailable(f"reading {self._names.of(STATE)}: {error.str()}")
-        assert offset is not None
-        if self._fold is None:
+    def _hear(self, messages: list[Message], producer: Producer) -> None:
+        """Fold what was read and publish what comes of it."""
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+                raise BrokerUnavailable(f"reading {self._names.of(STATE)}: {error.str()}")
+        records = [message for message in messages if message.error() is None]
+        if self._fold is None or not records:
             return  # given back meanwhile
-        value = message.value()
-        try:
-            state = self._codec.decode(AssetState, value if isinstance(value, bytes) else b"")
-        except SchemaError as exc:
-            log.warning("foreign record passed over", topic=STATE.name, offset=offset, reason=str(exc))
-            return
-        for output in self._fold.fold([Heard(offset, state)]):
-            if offset >= self._publish_from:
+        offsets = [message.offset() or 0 for message in records]
+        outputs, refused = self._fold.fold(offsets, [_bytes(message.value()) for message in records])
+        if time.monotonic() - self._read_s > STOOD_S_MAX:
+            raise BrokerUnavailable("publishing the market's records: the worker stood still, and may not own them now")
+        for offset, reason in refused:
+            log.warning("foreign record passed over", topic=STATE.name, offset=offset, reason=str(reason))
+        for output in outputs:
+            if output.offset >= self._publish_from:
                 self._publish(output, producer)
-        self._position = offset + 1
+        self._position = offsets[-1] + 1
 
     def _publish(self, output: MarketOutput, producer: Producer) -> None:
         if output.id and output.id in self._said:
@@ -207,3 +190,20 @@ class MarketStage:
         except (BrokerUnavailable, KafkaException) as exc:
             log.warning("the market was given back before its position was committed", reason=str(exc))
         self._fold = None
+
+
+def _where_to_begin(past: MarketPast, committed: int) -> tuple[int, int, set[str]]:
+    """Offset from which on to publish, offset at which to begin, and ids of the alerts that were published already."""
+    low, high = past.bounds()
+    position = committed if committed >= 0 else past.folded() or low  # a group that is new, or was forgotten
+    if position <= low or high <= low:
+        return low, low, {alert.alert_id for alert in past.alerts(0)}
+    alerts = past.alerts(past.appended_ms(position - 1) - LOOK_BACK_MS)
+    episode = in_force(alert for alert in alerts if (alert.source_offset or 0) < position)
+    if episode is not None and episode.offset is None:
+        log.warning("an episode of the market is too old to be built again", episode=episode.episode_id)
+    return position, past.start(position, episode), {alert.alert_id for alert in alerts}
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value if isinstance(value, bytes) else b""

@@ -37,7 +37,7 @@ def replay(
     if alerts.is_dir() or not alerts.absolute().parent.is_dir():
         raise SettingsError(f"writing {alerts}: name a file in a folder that is there")
     tree = load(ProcessorSettings)
-    range_ = Replay(tree.kafka, tree.detector, from_ms=from_ms, to_ms=to_ms)
+    range_ = Replay(tree.kafka, tree.detector, tree.market, from_ms=from_ms, to_ms=to_ms)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("replaying", total=range_.records)
         result = range_.run(verify=verify, told=lambda records: progress.advance(task, records))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from processors.market.settings import MarketSettings
 from processors.replay import Replay
 from processors.settings import DetectorSettings
 from stack.embedded import EmbeddedStack
@@ -73,7 +74,7 @@ def test_a_killed_worker_leaves_each_output_once(topics: DetectorTopics, tmp_pat
         eventually(lambda: topics.all_covered(), "the state covers all")
         assert last.stop() == 0
     assert topics.assert_published_as_replayed() > stream.sent // 20
-    replayed = Replay(topics.kafka, DetectorSettings(), from_ms=0, to_ms=None).run(
+    replayed = Replay(topics.kafka, DetectorSettings(), MarketSettings(), from_ms=0, to_ms=None).run(
         verify=True, told=lambda records: None
     )
     assert (replayed.first_difference, replayed.doubled) == (None, 0)

@@ -11,6 +11,7 @@ from processors.detector import Delivered
 from processors.import_history import import_history
 from processors.journal import interleaved
 from processors.lead_in import BACK_MS_MAX, LEAD_MS, began_ms, lead_in, open_episodes
+from processors.market.settings import MarketSettings
 from processors.replay import Replay, Replayed
 from processors.settings import DetectorSettings
 from runtime.kafka import producer_config
@@ -76,7 +77,7 @@ def given(topics: DetectorTopics) -> list[tuple[int, bytes]]:
 
 
 def verify(topics: DetectorTopics, from_ms: int, to_ms: int | None = None) -> Replayed:
-    replay = Replay(topics.kafka, SETTINGS, from_ms=from_ms, to_ms=to_ms)
+    replay = Replay(topics.kafka, SETTINGS, MarketSettings(), from_ms=from_ms, to_ms=to_ms)
     done: list[int] = []
     result = replay.run(verify=True, told=done.append)
     assert 0 < replay.records * 0.5 < sum(done)

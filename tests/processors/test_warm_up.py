@@ -9,8 +9,10 @@ import processors
 from processors.settings import DetectorSettings
 from processors.warm_up import warm_up
 from tests.processors.logs import cascade_log, fold_all, new_detector, random_log
+from tests.processors.market.states import fold as fold_market
+from tests.processors.market.states import random_log as random_market_log
 
-COMPILED = ("processors.windows", "processors.metrics", "processors.cascade", "processors.outputs")
+COMPILED = tuple(f"processors.{name}" for name in ("windows", "metrics", "cascade", "outputs", "market"))
 
 
 def signatures() -> dict[str, int]:
@@ -36,6 +38,7 @@ def test_warm_up_compiles_everything() -> None:
     restored = new_detector()
     restored.restore(rows)
     fold_all(restored, cascade_log(9))
+    fold_market(random_market_log(9))
     assert signatures() == before
 
 

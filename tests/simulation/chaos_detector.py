@@ -2,9 +2,10 @@
 
 `python -m tests.simulation.chaos_detector --seed N`. Liquidations, open interest, funding and health are appended at
 their pace while a schedule from the seed has its way with workers and broker. In the end every alert, every window and
-every late event that stands in the topics is compared, byte for byte, with what a replay of the two logs gives. The
-last line on stdout is JSON {"seed", "alerts", "missing", "extra", "different", "doubled", …}; doubles are byte-equal
-and only a worker that was frozen may leave them. Exit code 0 when nothing is missing, extra or different, and nothing
+every late event that stands in the topics is compared, byte for byte, with what a replay of the two logs gives, and the
+market's alerts with what signals.state gives. The last line on stdout is JSON {"seed", "alerts", "market_alerts",
+"missing", "extra", "different", "doubled", …}; doubles are byte-equal and only a worker that was frozen may leave them.
+Exit code 0 when nothing is missing, extra or different, and nothing
 doubled in a run without frozen workers."""
 
 import argparse
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from processors.host.places import ID_FIELDS
+from processors.market.fold import MarketFold
+from processors.market.replay import MarketReplay
+from processors.settings import ProcessorSettings
 from schemas.errors import BrokerUnavailable
 from schemas.topics import ALERTS, LATE, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
 from stack.embedded import EmbeddedStack
@@ -162,7 +167,25 @@ def compare(topics: DetectorTopics) -> dict[str, int]:
             result[topic.name.rpartition(".")[2].replace("cascades", "alerts")] += len(given)
             published = [record.value or b"" for record in topics.read(topic, partition) if record.key != b"*"]
             _count(topic, given, published, result)
+    _compare_market(topics, result)
     return dict(result)
+
+
+def _compare_market(topics: DetectorTopics, result: Counter[str]) -> None:
+    """The market's alerts beside what its fold gives over all states, as far as it has come."""
+    settings = ProcessorSettings(kafka=topics.kafka)
+    judged_size_ms = settings.detector.judged_size_ms
+    market = MarketReplay(
+        topics.kafka,
+        CODEC,
+        lambda: MarketFold(settings.market, partitions=topics.kafka.partitions, judged_size_ms=judged_size_ms),
+        from_ms=0,
+        to_ms=None,
+        ending=threading.Event(),
+    )
+    given = [CODEC.encode(ALERTS, alert) for alert in market.run(lambda records: None)]
+    result["market_alerts"] = len(given)
+    _count(ALERTS, given, [CODEC.encode(ALERTS, alert) for alert in market.published()], result)
 
 
 def _count(topic: Topic, given: list[bytes], published: list[bytes], result: Counter[str]) -> None:

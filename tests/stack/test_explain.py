@@ -19,9 +19,9 @@ from schemas.words import LEVEL_RANKS, Completeness, FeedState
 from stack.alert_log import find_alert
 from stack.explanation import explain, sentences
 from tests.processors.logs import cascade_log, fold_all, new_detector, random_log, with_context
-from tests.processors.test_market import alerts as market_alerts
-from tests.processors.test_market import new_fold
-from tests.processors.test_market import random_log as market_log
+from tests.processors.market.states import alerts as market_alerts
+from tests.processors.market.states import fold as market_fold
+from tests.processors.market.states import random_log as market_log
 from tests.processors.test_profiles import steps_of, week_log
 from tests.stack.test_cli import run
 
@@ -74,8 +74,8 @@ def test_what_is_not_seen_is_named() -> None:
 
 
 def test_the_market_s_alert_names_who_led() -> None:
-    found = market_alerts(new_fold().fold(market_log(3)))
-    ended = next(one for one in market_alerts(new_fold().fold(market_log(4))) if one.kind == "ENDED")
+    found = market_alerts(market_fold(market_log(3)))
+    ended = next(one for one in market_alerts(market_fold(market_log(4))) if one.kind == "ENDED")
     assert "The cascade of the market is over" in next(iter(sentences(ended)))
     for one in found:
         assert " in WATCH or above, or was exceptional shortly before." in "\n".join(sentences(one))
@@ -85,7 +85,7 @@ def test_the_market_s_alert_names_who_led() -> None:
 
 
 def test_who_moves_with_whom_is_said_with_the_lag() -> None:
-    alert = market_alerts(new_fold().fold(market_log(3)))[0]
+    alert = market_alerts(market_fold(market_log(3)))[0]
     flags = ("contagion:BTC>ETH:2s", "contagion:BTC>SOL:0s", "blind:3,5")
     text = "\n".join(sentences(msgspec.structs.replace(alert, flags=flags, market_breadth=1)))
     for part in (

@@ -1,106 +1,38 @@
-"""The market stage: against a plain recount, over restarts, with partitions that are told twice or not at all."""
+"""The market's fold: against a plain recount, over restarts, with partitions that are told twice or not at all."""
 
 import random
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processors.market.contagion import follows
-from processors.market.fold import MEMORY_MS, Heard, MarketFold, MarketOutput
-from processors.market.records import MARKET, NO_CONTRIBUTIONS
-from processors.market.settings import MarketSettings
+from processors.market.fold import MEMORY_MS, MarketOutput
+from processors.market.records import MARKET
 from schemas.codec import Codec, to_json
-from schemas.records import AssetState, CascadeAlert, ExchangeCoverage, ExchangeFigures, WindowFigures
+from schemas.records import AssetState, CascadeAlert
 from schemas.topics import ALERTS, STATE
-from schemas.words import (
-    Completeness,
-    Exchange,
-    FeedState,
-    Level,
-    Profile,
-    Side,
-    StateKind,
+from schemas.words import Exchange, Level
+from tests.processors.market.reference import Reference
+from tests.processors.market.states import (
+    PARTITIONS,
+    SETTINGS,
+    START_MS,
+    Fold,
+    Heard,
+    alerts,
+    encoded,
+    fold,
+    log_of,
+    new_fold,
+    random_log,
+    state,
 )
 
-START_MS = 1_760_000_000_000
-SETTINGS = MarketSettings(watch_assets=3, alert_assets=5, critical_assets=8, extreme_assets=12)
-PARTITIONS = 3
 LEVELS = ("NONE", "WATCH", "ALERT", "CRITICAL", "EXTREME")
-
-
-def state(
-    time_ms: int, asset: str = "", *, partition: int = 0, ratio: float | None = 0.0, usd_per_s: float = 0.0,
-    long_share: float = 1.0, level: Level = Level.NONE, exchange: Exchange = Exchange.BYBIT,
-) -> AssetState:  # fmt: skip
-    """State of an asset, or progress of a partition; time from START_MS."""
-    kind = StateKind.ASSET if asset else StateKind.PROGRESS
-    figures = ExchangeFigures(events_per_s=2.0, notional_usd_per_s=usd_per_s, share=1.0, active=usd_per_s > 0)
-    window = WindowFigures(
-        size_ms=2_000, events=4, events_per_s=2.0, notional_usd_per_s=usd_per_s, acceleration_events_per_s2=0.5,
-        acceleration_usd_per_s2=1.5, long_share=long_share if usd_per_s else None,
-    )  # fmt: skip
-    coverage = ExchangeCoverage(state=FeedState.LIVE, completeness=Completeness.ALL)
-    return AssetState(
-        kind=kind,
-        asset=asset,
-        profile=Profile.ABSOLUTE,
-        level=level,
-        previous_level=level,
-        peak_level=level,
-        absolute_level=level,
-        relative_level=Level.UNKNOWN,
-        relative_ratio=ratio,
-        side=Side.LONG,
-        probability=0.0,
-        boost=1.0,
-        contributions=NO_CONTRIBUTIONS,
-        windows=(window,) if asset else (),
-        exchanges={exchange.value: figures} if asset else {},
-        flags=(),
-        coverage={exchange.value: coverage} if asset else {},
-        confidence=1.0,
-        source_partition=partition,
-        source_offset=0,
-        event_time_ms=START_MS + time_ms,
-        append_time_ms=START_MS + time_ms,
-    )
-
-
-def new_fold(partitions: int = PARTITIONS) -> MarketFold:
-    return MarketFold(SETTINGS, partitions=partitions, judged_size_ms=2_000)
-
-
-def log_of(states: Sequence[AssetState], *, first: int = 0) -> list[Heard]:
-    return [Heard(first + i, one) for i, one in enumerate(states)]
-
-
-def random_log(seed: int, seconds: int = 400) -> list[Heard]:
-    """Waves in which more and fewer assets are exceptional, over three partitions whose times differ a little."""
-    rng = random.Random(seed)
-    states, wave = [], 0.0
-    for tenth in range(seconds * 10):
-        now = tenth * 100
-        if rng.random() < 0.006:
-            wave = rng.choice((0.0, 0.0, 0.1, 0.4, 0.9))
-        for partition in range(PARTITIONS):
-            at = now - 37 * partition
-            if tenth % 10 == partition:
-                states.append(state(at, partition=partition))
-            if rng.random() < wave:
-                asset = f"A{3 * rng.randrange(6) + partition}"
-                states.append(
-                    state(
-                        at, asset, partition=partition, ratio=rng.choice((None, 0.4, 1.499999, 1.5, 1.5, 7.0)),
-                        usd_per_s=round(rng.lognormvariate(9, 2), 6), long_share=rng.choice((0.0, 0.5, 1.0)),
-                        level=rng.choice((Level.NONE, Level.NONE, Level.NONE, Level.WATCH)),
-                    )
-                )  # fmt: skip
-    return log_of(states)
-
-
-def alerts(outputs: Sequence[MarketOutput]) -> list[CascadeAlert]:
-    return [one.record for one in outputs if isinstance(one.record, CascadeAlert)]
 
 
 def plain_levels(log: Sequence[Heard]) -> list[tuple[int, str, str, int]]:
@@ -140,11 +72,18 @@ def plain_levels(log: Sequence[Heard]) -> list[tuple[int, str, str, int]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_all_that_comes_out_is_what_the_plain_fold_gives(seed: int) -> None:
+    log = random_log(seed)
+    plain = Reference(SETTINGS, partitions=PARTITIONS, judged_size_ms=2_000)
+    assert lines(fold(log)) == lines(plain.fold(log))
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_levels_are_those_of_a_plain_recount(seed: int) -> None:
     log = random_log(seed)
     found = [
         (one.append_time_ms, one.level.value, one.previous_level.value, one.market_breadth)
-        for one in alerts(new_fold().fold(log))
+        for one in alerts(fold(log))
         if one.level != one.previous_level
     ]
     assert found == plain_levels(log)
@@ -152,7 +91,7 @@ def test_levels_are_those_of_a_plain_recount(seed: int) -> None:
 
 
 def test_ids_count_up_within_an_episode_and_all_can_be_encoded() -> None:
-    outputs = new_fold().fold(random_log(3))
+    outputs = fold(random_log(3))
     episodes: dict[str, list[CascadeAlert]] = {}
     for one in alerts(outputs):
         episodes.setdefault(one.episode_id, []).append(one)
@@ -170,7 +109,7 @@ def test_ids_count_up_within_an_episode_and_all_can_be_encoded() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_one_that_begins_in_memory_before_an_episode_goes_on_as_the_other(seed: int) -> None:
     log, rng = random_log(seed), random.Random(seed)
-    whole = new_fold().fold(log)
+    whole = fold(log)
     for _ in range(4):
         cut = rng.randrange(len(log))
         said = [one for one in alerts(whole) if one.source_offset is not None and one.source_offset < cut]
@@ -178,7 +117,7 @@ def test_one_that_begins_in_memory_before_an_episode_goes_on_as_the_other(seed: 
             min(log[cut].state.append_time_ms, int(said[-1].episode_id.split(":")[1]) if said else 10**15) - MEMORY_MS
         )
         start = next(i for i, one in enumerate(log) if one.state.append_time_ms >= from_ms)
-        again = [one for one in new_fold().fold(log[start:]) if offset_of(one) >= cut]
+        again = [one for one in fold(log[start:]) if offset_of(one) >= cut]
         assert lines(again) == lines([one for one in whole if offset_of(one) >= cut])
 
 
@@ -188,13 +127,13 @@ def offset_of(output: MarketOutput) -> int:
 
 
 def lines(outputs: Sequence[MarketOutput]) -> list[bytes]:
-    return [one.topic.name.encode() + to_json(one.record) for one in outputs]
+    return [f"{one.offset} {one.key} {one.id} {one.topic.name}".encode() + to_json(one.record) for one in outputs]
 
 
 def test_runs_may_be_cut_anywhere() -> None:
-    log, fold = random_log(1, 300), new_fold()
-    pieces = [one for start in range(0, len(log), 7) for one in fold.fold(log[start : start + 7])]
-    assert lines(pieces) == lines(new_fold().fold(log))
+    log, cut = random_log(1, 300), Fold()
+    pieces = [one for start in range(0, len(log), 7) for one in cut.fold(log[start : start + 7])]
+    assert lines(pieces) == lines(fold(log))
 
 
 def test_what_a_partition_tells_again_changes_nothing() -> None:
@@ -204,7 +143,7 @@ def test_what_a_partition_tells_again_changes_nothing() -> None:
         doubled.append(one)
         if i % 200 == 199:  # its partition starts again a hundred records back
             doubled += [old for _, old in log[i - 100 : i] if old.source_partition == 1]
-    first, second = (alerts(new_fold().fold(one)) for one in (log, log_of(doubled)))
+    first, second = (alerts(fold(one)) for one in (log, log_of(doubled)))
     assert [msgspec.structs.replace(one, source_offset=0) for one in first] == [
         msgspec.structs.replace(one, source_offset=0) for one in second
     ]
@@ -212,7 +151,7 @@ def test_what_a_partition_tells_again_changes_nothing() -> None:
 
 def test_its_own_records_are_passed_over() -> None:
     log = random_log(1, 300)
-    outputs = new_fold().fold(log)
+    outputs = fold(log)
     mixed: list[AssetState] = []
     own = [one.record for one in outputs if one.topic is STATE]
     for _, one in log:
@@ -221,7 +160,7 @@ def test_its_own_records_are_passed_over() -> None:
             record = own.pop(0)
             assert isinstance(record, AssetState)
             mixed.append(record)
-    given = alerts(new_fold().fold(log_of(mixed)))
+    given = alerts(fold(log_of(mixed)))
     assert [one.alert_id for one in given] == [one.alert_id for one in alerts(outputs)]
 
 
@@ -233,7 +172,7 @@ def test_an_alert_adds_up_the_assets_and_names_who_led() -> None:
         state(300, "ETH", partition=1, ratio=1.5, usd_per_s=300.5),
         state(400, "DOGE", partition=1, level=Level.ALERT, ratio=None, usd_per_s=0.0),
     ]
-    (alert,) = alerts(new_fold().fold(log_of(states)))
+    (alert,) = alerts(fold(log_of(states)))
     assert (alert.asset, alert.kind, alert.level, alert.market_breadth) == (MARKET, "RAISED", "WATCH", 3)
     assert alert.flags[0] == "led_by:SOL"
     assert alert.windows[0].notional_usd_per_s == 450.5
@@ -249,7 +188,7 @@ def test_a_partition_without_progress_is_named_and_lowers_confidence() -> None:
     for second in range(1, 15):
         states += [state(second * 1_000, partition=partition) for partition in (0, 2)]
     states += [state(14_100 + i, f"A{i}", ratio=2.0, usd_per_s=10.0) for i in range(3)]
-    (alert,) = alerts(new_fold().fold(log_of(states)))
+    (alert,) = alerts(fold(log_of(states)))
     assert "blind:1" in alert.flags
     assert alert.confidence == round(2 / 3, 6)
 
@@ -262,22 +201,25 @@ def test_contagion_is_named_with_its_lag() -> None:
             usd_per_s = pulses[second - lag_s] if second >= lag_s else 0.0
             ratio = 2.0 if second >= 50 or (asset == "BTC" and usd_per_s) else 0.0
             states.append(state(second * 1_000, asset, partition=partition, ratio=ratio, usd_per_s=usd_per_s))
-    found = alerts(new_fold().fold(log_of(states)))
+    found = alerts(fold(log_of(states)))
     assert {"led_by:BTC", "contagion:BTC>ETH:4s", "contagion:BTC>SOL:2s"} <= set(found[-1].flags)
 
 
 def test_lag_is_that_of_the_highest_correlation() -> None:
-    leader = {1: 4, 7: 9, 15: 3, 30: 8}
-    for lag_s in range(6):
-        assert follows(leader, {at + lag_s: value for at, value in leader.items()}, 50, 8) == (lag_s, 1.0)
-    assert follows(leader, {3: 4, 9: 9}, 50, 8) == (0, 0.0)  # too few
+    ahead = np.zeros(68, np.int64)
+    ahead[[9, 15, 23, 38]] = 4, 9, 3, 8
+    for lag_s in range(9):
+        other = np.roll(ahead, lag_s)[8:]
+        assert follows(ahead, other) == (lag_s, 1.0)
+    other[other < 8] = 0
+    assert follows(ahead, other) == (0, 0.0)  # two seconds are too few
 
 
 def test_the_episode_ends_and_the_market_falls_silent() -> None:
     states = [state(0, partition=partition) for partition in range(PARTITIONS)]
     states += [state(100 + i, f"A{i}", ratio=2.0, usd_per_s=1.0) for i in range(5)]
     states += [state(second * 1_000, partition=second % 3) for second in range(1, 60)]
-    outputs = new_fold().fold(log_of(states))
+    outputs = fold(log_of(states))
     assert [(one.kind.value, one.level.value) for one in alerts(outputs)] == [
         ("RAISED", "WATCH"), ("RAISED", "ALERT"), ("ENDED", "NONE"),
     ]  # fmt: skip
@@ -290,3 +232,68 @@ def test_the_episode_ends_and_the_market_falls_silent() -> None:
     ]
     assert quiet == []
     assert ALERTS in {one.topic for one in outputs}
+
+
+def test_foreign_records_are_passed_over_and_named() -> None:
+    log = random_log(1, 120)
+    values = [encoded(one.state) for one in log]
+    good = encoded(state(1, "A0"))
+    name = good.index(b"\x04A0") + 1
+    junk = {
+        "no text": good[:name] + b"\xff\xfe" + good[name + 2 :],
+        "empty": b"",
+        "no Avro": b"junk",
+        "another schema": good[:1] + bytes(4) + good[5:],
+        "cut off": good[:-3],
+        "no number": encoded(state(1, "A0", usd_per_s=float("nan"))),
+        "beyond all bounds": encoded(state(1, "A0", usd_per_s=1e300)),
+        "no time": encoded(msgspec.structs.replace(state(1, "A0"), append_time_ms=0)),
+    }
+    for place, value in enumerate(junk.values()):
+        values.insert(100 * place, value)
+    outputs, refused = new_fold().fold(range(len(values)), values)
+    assert [one.offset for one in refused] == [100 * place for place in range(len(junk))]
+    assert [one.alert_id for one in alerts(outputs)] == [one.alert_id for one in alerts(fold(log))]
+
+
+@given(st.binary(max_size=80), st.integers(0, 700), st.integers(0, 80))
+def test_whatever_stands_in_the_topic_the_next_record_is_read(junk: bytes, at: int, gone: int) -> None:
+    good = encoded(state(0, "A0", ratio=2.0, usd_per_s=1.0))
+    at %= len(good)
+    values = [good[:at] + junk + good[at + gone :], encoded(state(0, "A1", partition=1))]
+    _, refused = new_fold().fold([0, 1], values)
+    assert {one.offset for one in refused} <= {0}
+
+
+def test_names_in_any_script_are_assets() -> None:
+    states = [state(0, partition=partition) for partition in range(PARTITIONS)]
+    states += [state(100 + i, name, ratio=2.0, usd_per_s=1.0) for i, name in enumerate(("牛", "币安人生", "BTC"))]
+    (alert,) = alerts(fold(log_of(states)))
+    assert alert.flags[0] == "led_by:牛"
+
+
+def test_the_asset_heard_of_longest_ago_makes_room() -> None:
+    states = [state(0, partition=partition) for partition in range(PARTITIONS)]
+    states += [state(i, f"A{i}", ratio=2.0, usd_per_s=1.0) for i in range(1, 2_200)]
+    found = alerts(fold(log_of(states)))
+    assert [one.level.value for one in found[:4]] == ["WATCH", "ALERT", "CRITICAL", "EXTREME"]
+    assert max(one.market_breadth or 0 for one in found) == 2_000
+    assert found[0].flags[0] == "led_by:A1"
+    assert found[-1].flags == ()  # who led is among those that made room
+
+
+def test_what_was_said_of_an_exchange_long_ago_is_not_known() -> None:
+    states = [state(0, "A0", exchange=Exchange.OKX), *[state(0, partition=partition) for partition in (1, 2)]]
+    for second in range(1, 121):
+        states += [state(second * 1_000, partition=partition) for partition in range(PARTITIONS)]
+    states += [state(120_100 + i, f"A{i}", ratio=2.0, usd_per_s=1.0) for i in range(3)]
+    (alert,) = alerts(fold(log_of(states)))
+    assert list(alert.coverage) == ["bybit"]
+    assert alert.confidence == 1.0
+
+
+def test_sums_of_any_size_are_whole() -> None:
+    states = [state(0, partition=partition) for partition in range(PARTITIONS)]
+    states += [state(100 + i, f"A{i}", ratio=2.0, usd_per_s=8e12) for i in range(5)]
+    found = alerts(fold(log_of(states)))
+    assert found[-1].windows[0].notional_usd_per_s == 4e13
