@@ -104,6 +104,8 @@ class DetectorApp(faust.App):  # type: ignore[misc]  # no types there
             detector=lambda partition: Detector(self._settings.detector, partition=partition, codec=codec),
             high_watermark=lambda partition: self.consumer.high_watermark(TP(self._source, partition)),
             on_covered=lambda partition, offset: self.consumer.cover(TP(self._source, partition), offset),
+            on_behind=lambda partition: self.consumer.hold(TP(self._source, partition)),
+            on_level=lambda partition, offset: self.consumer.go_on(TP(self._source, partition), offset),
         )
         self.host.start()
         self._market.start()
