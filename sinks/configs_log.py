@@ -13,7 +13,7 @@ from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
 from schemas.topics import CONFIGS, STATUSES, Topic
-from sinks.configs_state import ConnectState, Restart
+from sinks.configs_state import ConnectState, LogLevel, Restart
 
 ANSWER_S_MAX: Final = 15.0
 POLL_S: Final = 0.1
@@ -47,23 +47,23 @@ class ConfigsLog:
         self._consumer.assign([TopicPartition(name, 0, OFFSET_BEGINNING) for name in self._names.values()])
 
     def catch_up(self, stopping: threading.Event) -> None:
-        """Read all that there is now. Restarts in it have been done. Raises BrokerUnavailable."""
+        """Read all that there is now. Restarts and levels in it have been done. Raises BrokerUnavailable."""
         ends = {name: self._end(name) for name in self._names.values()}
         while not stopping.is_set() and any(self._next.get(name, 0) < end for name, end in ends.items()):
             self.read()
 
-    def read(self) -> list[Restart]:
-        """What has come within a moment; returns the restarts that somebody wants."""
-        restarts = []
+    def read(self) -> list[Restart | LogLevel]:
+        """What has come within a moment; returns the restarts and levels that somebody wants."""
+        events = []
         messages = self._consumer.consume(RECORDS_MAX, POLL_S)
         with self._seen:
             for message in messages:
-                restart = self._take(message)
-                if restart is not None:
-                    restarts.append(restart)
+                event = self._take(message)
+                if event is not None:
+                    events.append(event)
             if messages:
                 self._seen.notify_all()
-        return restarts
+        return events
 
     def write(self, topic: Topic, records: Iterable[tuple[str, bytes | None]], *, wait: bool = True) -> None:
         """Append; with `wait`, until `state` has it. A value of None ends a key. Raises BrokerUnavailable."""
@@ -116,7 +116,7 @@ class ConfigsLog:
                     raise BrokerUnavailable(f"writing to {name} at {self._bootstrap}: written, but not read back")
                 self._seen.wait(left_s)
 
-    def _take(self, message: Message) -> Restart | None:
+    def _take(self, message: Message) -> Restart | LogLevel | None:
         topic, offset, key, error = message.topic(), message.offset(), message.key(), message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF and topic is not None:

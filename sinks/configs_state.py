@@ -12,6 +12,7 @@ import msgspec
 CONNECTOR: Final = "connector-"
 TARGET: Final = "target-state-"
 RESTART: Final = "restart-connector-"
+LOGGER: Final = "logger-cluster-"
 STATUS: Final = "status-task-"
 TOPIC: Final = "status-topic-"
 OF_CONNECTOR: Final = ":connector-"
@@ -43,6 +44,13 @@ class Restart(msgspec.Struct, frozen=True, rename="kebab"):
     only_failed: bool = False
 
 
+class LogLevel(msgspec.Struct, frozen=True):
+    """Somebody wants this level of a logger at every worker that runs now."""
+
+    logger: str
+    level: str
+
+
 class ConnectState:
     """The newest value of each key. `apply` in the order of each topic."""
 
@@ -57,8 +65,8 @@ class ConnectState:
         """STARTED unless somebody said otherwise."""
         return self.targets.get(name, Target.STARTED)
 
-    def apply(self, key: str, value: bytes | None) -> Restart | None:
-        """Take one record over; a restart is returned, since it is an event and no state.
+    def apply(self, key: str, value: bytes | None) -> Restart | LogLevel | None:
+        """Take one record over; a restart and a level are returned, since they are events and no state.
 
         Raises ValueError for a key or a value that is none of these; the state is as before then."""
         content: Any = None if value is None else json.loads(value)
@@ -66,6 +74,8 @@ class ConnectState:
             raise ValueError(f"the value of {key!r} is no object")
         if key.startswith(RESTART):
             return None if content is None else msgspec.convert(content | {"connector": key[len(RESTART) :]}, Restart)
+        if key.startswith(LOGGER):
+            return None if content is None else msgspec.convert(content | {"logger": key[len(LOGGER) :]}, LogLevel)
         if key.startswith(CONNECTOR):
             name = key[len(CONNECTOR) :]
             found = None if content is None else msgspec.convert(content["properties"], dict[str, str])
@@ -108,6 +118,11 @@ def target_record(name: str, target: Target) -> tuple[str, bytes]:
 def restart_record(restart: Restart) -> tuple[str, bytes]:
     """Key and value."""
     return RESTART + restart.connector, msgspec.json.encode(restart)
+
+
+def level_record(wanted: LogLevel) -> tuple[str, bytes]:
+    """Key and value."""
+    return LOGGER + wanted.logger, json.dumps({"level": wanted.level}).encode()
 
 
 def status_key(name: str, task: int) -> str:

@@ -11,7 +11,7 @@ from multidict import MultiMapping
 from runtime.kafka import ADMIN_TIMEOUT_S, confluent_config
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable, RequestRefused
-from sinks import rest_offsets, rest_plugins
+from sinks import rest_loggers, rest_offsets, rest_plugins
 from sinks.configs import ConnectorConfig
 from sinks.configs_state import Target
 from sinks.rest_api import ConnectorsApi, texts
@@ -75,6 +75,7 @@ class Routes:
             ("GET", "/", 200, self.root),
             ("GET", "/health", 200, self.health),
             *self._plugin_table(),
+            *self._logger_table(),
             ("GET", "/connectors", 200, lambda r: self._api.all(r.query.getall("expand", []))),
             ("POST", "/connectors", 200, self.create),
             ("GET", one, 200, lambda r: self._api.info(r.name)),
@@ -104,6 +105,20 @@ class Routes:
             ("GET", one, 200, lambda r: rest_plugins.plugin_keys(r.path["kind"], settings)),
             ("PUT", f"{one}/validate", 200, lambda r: rest_plugins.validate(r.path["kind"], texts(r.body), settings)),
         ]
+
+    def _logger_table(self) -> list[tuple[str, str, int, Call]]:
+        one, worker = "/admin/loggers/{logger}", self._worker
+        return [
+            ("GET", "/admin/loggers", 200, lambda r: rest_loggers.loggers(worker)),
+            ("GET", one, 200, lambda r: rest_loggers.logger(worker, r.path["logger"])),
+            ("PUT", one, 200, self.set_level),
+        ]
+
+    def set_level(self, request: Request) -> Answer:
+        """Of a logger; `scope` worker or cluster."""
+        scope = request.query.get("scope", "worker")
+        changed = rest_loggers.set_level(self._worker, request.path["logger"], request.body, scope)
+        return Answer(204) if changed is None else Answer(200, changed)
 
     def root(self, request: Request) -> Answer:
         """Which worker this is."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from runtime.log_levels import LEVELS, LogLevels
 from schemas.errors import LiqcascadeError, SettingsError
 from schemas.topics import CONFIGS, STATUSES
 from sinks import metrics
@@ -44,6 +45,7 @@ class Worker:
         self.settings, self.worker_id = settings, worker_id
         self.log = ConfigsLog(settings.kafka)
         self.membership = Membership(settings.kafka, worker_id)
+        self.log_levels = LogLevels()
         self.caught_up = False
         self.invalid: dict[str, str] = {}  # connectors whose settings do not fit, and why
         self._parsed: dict[str, tuple[dict[str, str], ConnectorConfig | None]] = {}
@@ -67,8 +69,11 @@ class Worker:
             self._seed()
             self.caught_up = True
             while not self._stopping.is_set():
-                for restart in self.log.read():
-                    self._restart(restart)
+                for wanted in self.log.read():
+                    if isinstance(wanted, Restart):
+                        self._restart(wanted)
+                    elif wanted.level in LEVELS:
+                        self.log_levels.set(wanted.logger, wanted.level)
                 self.membership.poll()
                 self._balance()
                 self._tell()

@@ -61,6 +61,21 @@ def test_urls_name_services(stage: str) -> None:
 
 
 @pytest.mark.parametrize("service", [*STAGES, *SERVERS])
+def test_ports_are_open_on_loopback_only(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", ()))
+
+
+def test_what_a_sink_keeps_in_folders_outlives_its_container() -> None:
+    (volume,) = SERVICES["sink"]["volumes"]
+    name, _, folder = volume.partition(":")
+    assert name in COMPOSE["volumes"]
+    environment = SERVICES["sink"]["environment"]
+    for key in ("LIQCASCADE_ARCHIVE__FOLDER", "LIQCASCADE_WEBHOOK__FOLDER"):
+        assert environment[key].startswith(f"{folder}/")
+    assert f"--owner liqcascade {folder}" in (ROOT / "deploy" / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("service", [*STAGES, *SERVERS])
 def test_versions_are_pinned(service: str) -> None:
     tag = SERVICES[service]["image"].rpartition(":")[2]
     assert re.search(r"\d+\.\d+\.\d+", tag), SERVICES[service]["image"]

@@ -104,6 +104,17 @@ CALLS: Final[list[tuple[str, str, Json]]] = [
     ("POST", "/connectors", {"name": NAME, "config": "$config", "initial_state": "STOPPED"}),
     ("await", "STOPPED", None),
     ("DELETE", f"/connectors/{NAME}", None),
+    ("GET", "/admin/loggers", None),
+    ("GET", "/admin/loggers/root", None),
+    ("GET", "/admin/loggers/no.such.logger", None),
+    ("PUT", "/admin/loggers/compared.logger", {"level": "FATAL"}),
+    ("PUT", "/admin/loggers/compared.logger", {"level": "FATAL"}),
+    ("GET", "/admin/loggers/compared.logger", None),
+    ("PUT", "/admin/loggers/compared.logger?scope=worker", {"level": "warn"}),
+    ("PUT", "/admin/loggers/compared.logger?scope=nonsense", {"level": "error"}),
+    ("PUT", "/admin/loggers/compared.logger?scope=cluster", {"level": "DEBUG"}),
+    ("PUT", "/admin/loggers/compared.logger", {"level": "LOUD"}),
+    ("PUT", "/admin/loggers/compared.logger", {}),
     ("GET", "/nonsense", None),
     ("DELETE", "/connectors", None),
     ("POST", "/connectors", "no JSON"),
@@ -168,6 +179,8 @@ def _shape_of(answer: httpx.Response, path: str) -> Json:
     if not answer.content:
         return "empty"
     try:
+        if path == "/admin/loggers":  # names are free
+            return {"*": _shape(list(answer.json().values()))}
         is_settings = path == f"/connectors/{NAME}/config" and answer.request.method == "GET"
         return _shape([answer.json()], "config" if is_settings else "")
     except ValueError:

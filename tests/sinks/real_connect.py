@@ -17,7 +17,7 @@ from runtime.kafka import create_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import LIQUIDATIONS
 from stack.embedded import EmbeddedStack, downloads
-from stack.embedded.jars import KAFKA_VERSION, Jar
+from stack.embedded.jars import KAFKA_JARS, KAFKA_VERSION, Jar
 from stack.embedded.ports import free_port
 from tests.sinks.connect_calls import NAME, play
 
@@ -29,7 +29,9 @@ JVM_OPTIONS: Final = ("-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 def jars() -> list[Jar]:
-    return [Jar(*row) for row in json.loads((DATA / "jars.json").read_text())]
+    """With the logging of the embedded broker: without it there would be no loggers to ask for."""
+    own = [Jar(*row) for row in json.loads((DATA / "jars.json").read_text())]
+    return own + [jar for jar in KAFKA_JARS if "log4j" in jar.coordinates and jar not in own]
 
 
 def cached() -> bool:

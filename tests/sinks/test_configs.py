@@ -11,10 +11,12 @@ from sinks.configs import masked, problems_of, read, unmasked
 from sinks.configs_keys import keys_of
 from sinks.configs_state import (
     ConnectState,
+    LogLevel,
     Restart,
     Target,
     TaskStatus,
     config_record,
+    level_record,
     restart_record,
     status_record,
     target_record,
@@ -128,6 +130,13 @@ def test_the_state_is_the_newest_value_of_each_key() -> None:
     assert state.topics == {"x": set(), "y-0": {"a-topic"}}
     state.apply("connector-x", None)
     assert state.configs == {"y-0": PLAIN}
+
+
+def test_a_level_of_a_logger_is_an_event() -> None:
+    state, wanted = ConnectState(), LogLevel("liqcascade", "DEBUG")
+    assert level_record(wanted) == ("logger-cluster-liqcascade", b'{"level": "DEBUG"}')
+    assert state.apply(*level_record(wanted)) == wanted
+    assert state.apply("logger-cluster-liqcascade", None) is None
 
 
 def test_a_restart_is_an_event() -> None:
