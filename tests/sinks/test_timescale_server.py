@@ -10,16 +10,17 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
+from runtime.settings import KafkaSettings
 from schemas.errors import SettingsError, StoreUnavailable
-from schemas.topics import LATE
+from schemas.topics import LATE, LIQUIDATIONS
 from schemas.words import AlertKind, Exchange, Level
 from sinks import counts, migrations, tables
 from sinks.levels import by_basis_points
-from sinks.settings import DatabaseSettings, SinkSettings
+from sinks.settings import DatabaseSettings, SinkSettings, SinksSection
 from sinks.timescale import TimescaleSink
 from tests.sinks.database import ask, land, needs_timescale
 from tests.sinks.records import alert, landing, liquidation, window
-from tests.sinks.stores import new_database
+from tests.sinks.stores import Store, new_database
 from tests.stack.waiting import eventually
 
 POSITIONS = [(topic.name, 0) for topic in TimescaleSink.topics]
@@ -73,6 +74,22 @@ def test_a_missing_table_is_an_outage_and_not_the_records_fault(settings: SinkSe
     batch = landing([liquidation(1)])
     with pytest.raises(StoreUnavailable, match="42P01"):
         land(sink, batch)
+
+
+def test_what_was_flushed_outlives_the_server(servers: dict[str, Store]) -> None:
+    """A put does not wait for the disk, a flush does."""
+    store = servers["timescale"]
+    store.server.start()
+    store.empty()
+    settings = store.settings(KafkaSettings(), SinksSection())
+    with contextlib.closing(TimescaleSink(settings)) as sink:
+        sink.open(POSITIONS)
+        for number in range(2):
+            land(sink, landing([liquidation(number)], first_offset=number))
+            store.server.kill()
+            store.server.start()
+            assert sink.open(POSITIONS) == {(LIQUIDATIONS.name, 0): number + 1}
+    assert sum(store.landed(settings).values()) == 2
 
 
 def test_an_url_that_is_none_is_a_setting_to_mend() -> None:
