@@ -74,8 +74,7 @@ class TimescaleSink(Connector):
         self._next: dict[Position, int | None] = {}
         # Every commit empties all staging tables of the session, half a millisecond each: only what is used is made.
         self._staged: set[tables.Table] = set()
-        self._unsynced: Position | None = None  # one whose offset may not be on the disk
-        self._warned = False
+        self._unsynced = self._warned = False
 
     @classmethod
     def validate(cls, settings: SinkSettings) -> dict[str, str]:
@@ -126,20 +125,21 @@ class TimescaleSink(Connector):
             if record.topic is LATE and isinstance(row := record.record, Liquidation)
         ]
         texts = {table: _text(rows) for table, rows in lines.items()}
-        self._unsynced = next(iter(next_offsets))
+        self._unsynced = True  # what lands may not be on the disk
         self._background.do(lambda: self._land(connection, texts, late_ms, next_offsets))
 
     def flush(self) -> Mapping[Position, int]:
         """Wait for the transactions, and for the disk behind the last of them. See the contract."""
         self._background.wait()
-        connection, position = self._connection, self._unsynced
-        if position is not None:
+        landed = {position: offset for position, offset in self._next.items() if offset is not None}
+        connection = self._connection
+        if self._unsynced and landed:
             assert connection is not None, "it took what is to be kept"
             with postgres.errors(self._settings, "flushing"), connection, connection.cursor() as cursor:
                 cursor.execute(SYNCHRONOUS)
-                cursor.execute(TOUCH, (self.name, *position))
-            self._unsynced = None
-        return {position: offset for position, offset in self._next.items() if offset is not None}
+                cursor.execute(TOUCH, (self.name, *next(iter(landed))))
+            self._unsynced = False
+        return landed
 
     def _land(
         self,
@@ -177,7 +177,7 @@ class TimescaleSink(Connector):
         """See the contract."""
         self._background.close()
         self._background = Background(f"{self.name} transactions")
-        connection, self._connection, self._unsynced = self._connection, None, None
+        connection, self._connection, self._unsynced = self._connection, None, False
         if connection is not None:
             with contextlib.suppress(Exception):  # it may be broken in any way; the next open makes a new one
                 connection.close()

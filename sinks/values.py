@@ -17,6 +17,7 @@ from schemas.records import Record
 from schemas.registry import latest_schema
 
 VALUES_MIN: Final = 24  # the columns of fewer cost as much as the codec
+VALUE_BYTES_MAX: Final = 4_096  # a flat record takes 200; 1,000 values and what is made of them then take 50 MB at most
 # A field is read where the one before it ended, which in a damaged value may be its very end: the widest text is cut
 # there, and 20 fields of 8 bytes behind it are looked at before anybody notices.
 PADDING: Final = bytes(256)
@@ -75,7 +76,7 @@ class Values:
             return [self._decode_one(value) for value in values]
         assert self._reads is not None
         assert self._header is not None
-        reading = Reading([value or b"" for value in values])
+        reading = Reading([b"" if value is None or len(value) > VALUE_BYTES_MAX else value for value in values])
         reading.header(self._header)
         columns = [read(reading) for read in self._reads]
         good = reading.good & (reading.at == reading.end)
