@@ -1,5 +1,6 @@
 """Many values at once are what the codec makes of them one by one, whatever they are."""
 
+import re
 import struct
 from collections.abc import Sequence
 
@@ -23,9 +24,12 @@ GOOD = [
 
 
 def same(kind: type[Record], values: Sequence[bytes | None]) -> bool:
-    """Compared as text, since a double may be no number."""
-    decoded = [repr(one) for one in Values(CODEC, kind).decode(values)]
-    return decoded == [repr(codecs(kind, value)) for value in values]
+    return list(map(told, Values(CODEC, kind).decode(values))) == [told(codecs(kind, value)) for value in values]
+
+
+def told(one: Record | SchemaError) -> str:
+    """As text, since a double may be no number; without addresses in memory, which are another every time."""
+    return re.sub("0x[0-9a-f]+", "", repr(one))
 
 
 def codecs(kind: type[Record], value: bytes | None) -> Record | SchemaError:
