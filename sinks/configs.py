@@ -120,10 +120,9 @@ def _problems(properties: Properties, stage: SinkSettings) -> Iterator[tuple[str
         if topic is None:
             yield "topics", f"topics: {kind.kind} cannot land {full_name!r}; choose of {', '.join(able)}"
     settings, refused = _overlay(properties, kind, stage)
-    yield from refused
-    for name, sentence in kind.validate(settings).items():
-        if not any(name == each for each, _ in refused):
-            yield name, sentence
+    yield from dict.fromkeys(refused)  # one for every wrong part of a list says the same
+    if not refused:
+        yield from kind.validate(settings).items()
 
 
 def _topics(text: str, kind: type[Connector], kafka: KafkaSettings) -> dict[str, Topic | None]:

@@ -96,7 +96,9 @@ class WebhookSettings(Section):
     secret: SecretStr = Field(SecretStr(""), description="whsec_ + base64 of the key that signs; empty: unsigned")
     format: Literal["json", "text"] = Field("json", description='the alert as it is, or {"text": one sentence}')
     level_min: Level = Field(Level.ALERT, description="lowest level told; what ends or falls is told from there on")
-    kinds: tuple[AlertKind, ...] = Field((AlertKind.RAISED, AlertKind.LOWERED, AlertKind.ENDED))
+    kinds: tuple[AlertKind, ...] = Field(
+        (AlertKind.RAISED, AlertKind.LOWERED, AlertKind.ENDED), description="of RAISED, UPDATED, LOWERED and ENDED"
+    )
     age_s_max: int = Field(600, ge=1, description="alerts that are older are history, and are passed over")
     folder: Path = Field(Path("webhook"), description="keeps what was sent, so that nothing is sent twice")
 

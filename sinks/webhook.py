@@ -70,11 +70,11 @@ class WebhookSink(Connector):
         """See the contract."""
         problems = {}
         if _url(settings.webhook) is None:
-            problems["webhook.url"] = "must be an http:// or https:// address with a host"
+            problems["webhook.url"] = "webhook.url must be an http:// or https:// address with a host"
         try:
             _key(settings.webhook)
         except (ValueError, binascii.Error):
-            problems["webhook.secret"] = "must be whsec_ and the key in base64"
+            problems["webhook.secret"] = "webhook.secret must be whsec_ and the key in base64"
         return problems
 
     def open(self, partitions: Collection[Position]) -> Mapping[Position, int]:

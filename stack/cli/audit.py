@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from runtime.clock import wall_clock_ms
@@ -13,6 +14,7 @@ from stack.cli.console import complain, print_json
 from stack.cli.replay import to_time_ms
 
 NAMED_MAX: Final = 20
+WIDTH_MAX: Final = 500  # of the table: a name that is cut off says nothing
 
 
 def audit(
@@ -45,7 +47,9 @@ def audit(
         cells = [getattr(line, name) for name in columns]
         cells += [len(line.missing), len(line.doubled)]
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells))
-    Console(soft_wrap=True).print(table)
+    console = Console(soft_wrap=True)
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=WIDTH_MAX), table).maximum)
+    console.print(table)
     for line in account.lines:
         for what, ids in (("missing", line.missing), ("doubled", line.doubled)):
             for identity in ids[:NAMED_MAX]:
