@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from benchmarks import _redis_view
+from benchmarks import _redis_view, _sink_delay, _sink_stopped
 from runtime.clock import wall_clock_ms
 from runtime.kafka import create_topics, producer_config
 from runtime.settings import KafkaSettings, RedisSettings
@@ -22,11 +22,13 @@ from schemas.errors import StackError
 from schemas.records import Liquidation
 from schemas.topics import LIQUIDATIONS
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
+from sinks.app import share_fairly
 from sinks.configs import read
 from sinks.connector import SinkRecord
 from sinks.settings import DatabaseSettings, SinkSettings, SinksSection
 from sinks.tables import LIQUIDATIONS as TABLE
 from sinks.task import Task
+from sinks.timescale import ASYNCHRONOUS
 from stack.embedded import EmbeddedStack
 
 RECORDS: Final = 200_000
@@ -37,7 +39,8 @@ LAND_S_MAX: Final = 300.0
 
 
 def run() -> dict[str, object]:
-    """Records/s of each sink from one task, of the bare insert, and the ratio of the two."""
+    """Records/s of each sink from one task, of the bare insert, and the ratio of the two; what calm times look like."""
+    share_fairly()
     events = [_event(number, wall_clock_ms() + number // 100) for number in range(RECORDS)]
     with tempfile.TemporaryDirectory(prefix="liqcascade-bench-") as folder:
         data = Path(folder)
@@ -52,6 +55,7 @@ def run() -> dict[str, object]:
             landed = {name: _land(settings, name) for name in SINKS}
             bare = _insert_bare(stack.postgres.url, events)
             view = _redis_view.figures(settings, events[0])
+            calm = _sink_delay.figures(settings, events[0]) | _sink_stopped.figures(settings, events)
             timescale = stack.postgres.installation is not None and stack.postgres.installation.timescale
     return {f"{name}_records_per_s": round(rate) for name, rate in landed.items()} | {
         "bare_rows_per_s": round(bare),
@@ -59,6 +63,7 @@ def run() -> dict[str, object]:
         "records": RECORDS,
         "hypertable": timescale,
         **view,
+        **calm,
     }
 
 
@@ -105,7 +110,7 @@ def _land(settings: SinkSettings, name: str) -> float:
             start_s = time.perf_counter()
         if time.perf_counter() > deadline_s:
             raise StackError(f"landing in {name}: {landed:.0f} of {RECORDS} after {LAND_S_MAX:.0f} s")
-        looking.wait(0.005)
+        looking.wait(0.02)  # a look takes a millisecond from the sink
     end_s = time.perf_counter()
     task.stop()
     thread.join()
@@ -122,6 +127,7 @@ def _insert_bare(url: str, events: list[Liquidation]) -> float:
     with contextlib.closing(psycopg2.connect(url)) as connection:
         with connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE liquidations")
+            cursor.execute(ASYNCHRONOUS)
             cursor.execute(TABLE.create_staging())
         start_s = time.perf_counter()
         for batch in batches:
