@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -126,6 +127,16 @@ def test_the_latest_state(view: RedisView, land: Callable[..., None]) -> None:
     latest = state(level=Level.EXTREME)
     land(state(level=Level.WATCH), latest)
     assert view.state("BTC") == latest
+
+
+def test_the_program_of_the_documentation_runs(
+    settings: SinkSettings, land: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    land(liquidation(1, price=65_432.1, notional_usd=1.5), state(level=Level.EXTREME))
+    page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+    program = page.partition("```python\n")[2].partition("```")[0]
+    exec(program.replace("redis://127.0.0.1:6379/0", settings.redis.url.get_secret_value()), {})
+    assert capsys.readouterr().out.splitlines() == ["65400.0 65450.0 1.5 0.0", "EXTREME"]
 
 
 def test_what_cannot_be_read_is_said(settings: SinkSettings, view: RedisView) -> None:
