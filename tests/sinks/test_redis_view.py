@@ -23,7 +23,7 @@ from sinks.redis_view import LEVELS_MAX, PriceLevel, RedisView, few, joined
 from sinks.settings import LevelsSettings, SinkSettings
 from tests.sinks.records import landing, liquidation, state
 
-NOW_MS = wall_clock_ms()
+NOW_MS = wall_clock_ms()  # 20 minutes may pass until the oldest event of these tests goes
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def event(number: int, price: float, *, ago_ms: int = 0, side: Side = Side.LONG)
 
 def test_levels_of_the_last_hour_lowest_first(view: RedisView, land: Callable[..., None]) -> None:
     land(
-        event(1, 65_432.1), event(2, 65_432.1, ago_ms=3_590_000), event(3, 65_449.0, side=Side.SHORT), event(4, 64_000)
+        event(1, 65_432.1), event(2, 65_432.1, ago_ms=2_400_000), event(3, 65_449.0, side=Side.SHORT), event(4, 64_000)
     )
     assert view.levels("BTC", now_ms=NOW_MS) == [
         PriceLevel(64_000, 64_050, 1_500_000, 0),
@@ -89,10 +89,10 @@ def test_after_a_change_of_width_no_amount_is_lost_or_shown_twice(view: RedisVie
 
 
 def test_what_has_changed_since_the_last_look_is_seen(view: RedisView, land: Callable[..., None]) -> None:
-    land(event(1, 65_432.1), event(2, 65_432.1, ago_ms=3_000_000), event(3, 70_000.0, ago_ms=3_000_000))
+    land(event(1, 65_432.1), event(2, 65_432.1, ago_ms=2_400_000), event(3, 70_000.0, ago_ms=2_400_000))
     before = view.levels("BTC", now_ms=NOW_MS)
     assert view.levels("BTC", now_ms=NOW_MS) == before
-    land(event(4, 65_432.1, ago_ms=3_000_000), event(5, 65_432.1, side=Side.SHORT))
+    land(event(4, 65_432.1, ago_ms=2_400_000), event(5, 65_432.1, side=Side.SHORT))
     assert view.levels("BTC", now_ms=NOW_MS) == [
         PriceLevel(65_400, 65_450, 4_500_000, 1_500_000),
         PriceLevel(70_000, 70_050, 1_500_000, 0),
