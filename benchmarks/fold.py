@@ -12,7 +12,8 @@ from processors.outputs.output import WRITTEN
 from processors.settings import DetectorSettings
 from processors.windows.intake import read_run
 from processors.windows.kernel import NEW_TAPE, NO_ROOM, RUN_ENDS, fold_run
-from processors.windows.seen import new_seen
+from processors.windows.reference import Holder
+from processors.windows.seen import Seen, new_seen
 from processors.windows.store import Store
 from schemas.codec import Codec
 from schemas.records import Liquidation
@@ -79,17 +80,18 @@ def panes_and_levels_s(runs: list[list[Encoded]], warm: int) -> float:
     settings = DetectorSettings(state_interval_ms=NEVER_MS, update_interval_ms=NEVER_MS)
     store = Store(settings, partition=0, headers=[CODEC.header(topic) for topic in WRITTEN])
     store.clock["room"], store.clock["stale_ms"] = ROOM, NEVER_MS * 4
-    seen = new_seen(len(runs) * RUN_RECORDS)
+    holder = Holder(Seen)
+    ids = holder.hold(new_seen(len(runs) * RUN_RECORDS))
     header = CODEC.header(LIQUIDATIONS)
     spent_ns = 0
     for number, part in enumerate(runs):
         read = read_run(part, store, header, lambda value: CODEC.decode(Liquidation, value))
         started_ns = time.process_time_ns()
-        at, why = fold_run(read.events, read.data, 0, seen, store.state)
+        at, why = fold_run(read.events, read.data, 0, ids, store.state)
         while why != RUN_ENDS:
             assert why in (NEW_TAPE, NO_ROOM)
             store.out.counts[:] = 0
-            at, why = fold_run(read.events, read.data, at, seen, store.state)
+            at, why = fold_run(read.events, read.data, at, ids, store.state)
         store.out.counts[:] = 0
         if number >= warm:
             spent_ns += time.process_time_ns() - started_ns

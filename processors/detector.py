@@ -33,7 +33,8 @@ from processors.snapshots import (
 from processors.windows.intake import Consumed, Refused, read_run
 from processors.windows.kernel import CHECK, NEW_TAPE, RUN_ENDS, fold_run, meet, tick
 from processors.windows.layout import LONG_AGO, NEVER, NO_PARTITION, Array
-from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, new_seen, note_all, with_room
+from processors.windows.reference import Holder
+from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, Seen, new_seen, note_all, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store
 from schemas.codec import Codec
@@ -93,6 +94,7 @@ class Detector:
         self._coverage = Coverage()
         self._store = Store(settings, partition=partition, headers=[self._codec.header(topic) for topic in WRITTEN])
         self._seen = new_seen(IDS_FIRST)
+        self._ids = Holder(Seen)
         self._clock = self._store.clock
         self._clock["tapes"] = NOT_SEEN
         self._flags_bytes = int(self._store.words.flag_ends.sum())
@@ -170,8 +172,9 @@ class Detector:
         self._make_room()
         outputs: list[Output] = []
         at, why = 0, RUN_ENDS
+        ids = self._ids.hold(self._seen)
         while True:
-            at, why = fold_run(read.events, read.data, at, self._seen, self._store.state)
+            at, why = fold_run(read.events, read.data, at, ids, self._store.state)
             if why == RUN_ENDS:
                 break
             if why == NEW_TAPE:

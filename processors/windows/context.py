@@ -4,9 +4,10 @@ The time of a record is its append time in its own topic; the figures stand for 
 in steps of 10 s. They are a function of what was let in and of that step, so they may be computed whenever needed."""
 
 import math
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
+from numba import from_dtype, types
 
 from processors.jit import jit, owning
 from processors.metrics import funding, open_interest
@@ -44,11 +45,11 @@ SOURCE: Final = np.dtype(
 class Context(NamedTuple):
     """`of_asset` [asset, SOURCES_MAX] names the rows of the others, NOBODY where there is none."""
 
-    of_asset: Array
-    totals: Array  # float64 [asset, COINS and TOTAL_USD and TOTAL_RATE, 5 min step]
-    sources: Array  # SOURCE [source]
-    coins: Array  # float64 [source, 10 s step]
-    usd: Array  # float64 [source, 10 s step]
+    of_asset: Annotated[Array, types.int32[:, ::1]]
+    totals: Annotated[Array, types.float64[:, :, ::1]]  # [asset, COINS and TOTAL_USD and TOTAL_RATE, 5 min step]
+    sources: Annotated[Array, from_dtype(SOURCE)[::1]]  # [source]
+    coins: Annotated[Array, types.float64[:, ::1]]  # [source, 10 s step]
+    usd: Annotated[Array, types.float64[:, ::1]]  # [source, 10 s step]
 
 
 COINS, TOTAL_USD, TOTAL_RATE = range(3)

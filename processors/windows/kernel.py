@@ -17,8 +17,8 @@ from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, 
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
 from processors.windows.panes import TEN, add, advance, first_times, highest_end, pane_of
-from processors.windows.seen import Seen, note, touch
-from processors.windows.state import State
+from processors.windows.seen import note, seen_at, touch
+from processors.windows.state import State, state_at
 from schemas.words import AlertKind
 
 RUN_ENDS, NO_ROOM, NEW_TAPE, CHECK = range(4)
@@ -27,11 +27,13 @@ _RAISED, _UPDATED = tuple(AlertKind).index(AlertKind.RAISED), tuple(AlertKind).i
 
 
 @jit
-def fold_run(events: Array, data: Array, start: int, seen: Seen, state: State) -> tuple[int, int]:
-    """Fold records from `start` on until one needs help: (its index, why). `data` holds their values.
+def fold_run(events: Array, data: Array, start: int, ids: int, at: int) -> tuple[int, int]:
+    """Fold records from `start` on until one needs help: (its index, why). `data` holds their values; `ids` and `at`
+    are the addresses of the `Seen` and of the `State`.
 
     NO_ROOM: outputs must be taken away, or their buffer is too small. NEW_TAPE: what is known of an exchange changed.
     CHECK: the record before the index is folded, and custom rules of the assets in `state.checks` are to be checked."""
+    seen, state = seen_at(ids), state_at(at)
     time = state.clock[0]
     touch(events, start, seen)
     for i in range(start, events.shape[0]):
@@ -208,11 +210,12 @@ def _raise(a: int, rank: int, state: State) -> None:
 
 
 @jit
-def tick(sequence: int, state: State) -> bool:
+def tick(sequence: int, at: int) -> bool:
     """T was moved by a tick: the assets that are not quiet are judged at tick_lag_ms before it, by name.
 
     Only the judged size is. An asset whose snapshot has seen entry `sequence` is passed over. False, and nothing was
-    judged, without room for the outputs."""
+    judged, without room for the outputs. `at`: address of the `State`."""
+    state = state_at(at)
     time = state.clock[0]
     if time.now_ms >= time.alarm_ms and not clock_is_due(state):
         return False
@@ -246,8 +249,9 @@ def tick(sequence: int, state: State) -> bool:
 
 
 @jit
-def meet(a: int, met: int, rank: int, state: State) -> None:
-    """Custom rules of an asset are met, as bits; they justify `rank`."""
+def meet(a: int, met: int, rank: int, at: int) -> None:
+    """Custom rules of an asset are met, as bits; they justify `rank`. `at`: address of the `State`."""
+    state = state_at(at)
     asset, week, now_ms = state.assets[a], state.weeks[a], state.clock[0].now_ms
     for number in range(week.met_ms.shape[0]):
         if met >> number & 1:

@@ -127,49 +127,47 @@ LAST: Final = np.dtype(
 )
 assert LAST.itemsize == 18
 
-
-def asset_type(sizes: int) -> np.dtype[Any]:
-    """Row of one asset with `sizes` sizes of window."""
-    return np.dtype(
-        [
-            ("rule", np.int64),  # row of its RULES
-            ("events", np.int64),  # that counted
-            ("heads", np.int64, (sizes,)),  # newest pane that holds an event
-            ("closes_ms", np.int64, (sizes,)),  # when the oldest open tumbling window is final, or NEVER
-            ("flagged_ms", np.int64, (sizes,)),  # T at which the flag's count was last reached
-            ("newest_ms", np.int64),  # newest event time
-            ("bin_head", np.int64),  # newest bin of the correlation
-            ("bin_events", np.int64, (EXCHANGES_MAX,)),  # in the bins kept, by exchange
-            ("correlation", np.float64),  # NaN: no data
-            ("correlation_s", np.int64),  # second of T that it stands for
-            ("lag_ms", np.int64),  # LONG_AGO: no data
-            ("lag_s", np.int64),
-            ("lag_leader", np.int64),
-            ("context", np.float64, (CONTEXT_FIGURES,)),  # as `context` names them; NaN: no data
-            ("context_step", np.int64),  # step of 10 s that they stand for
-            ("context_ms", np.int64),  # newest append time of what was let in
-            ("totals_head", np.int64),  # newest step of 5 min
-            ("level", np.int64),  # in force
-            ("peak", np.int64),
-            ("justified_ms", np.int64, (len(LEVELS),)),  # T at which a rank was last justified
-            ("episode_ms", np.int64),  # T at which the episode began
-            ("episode_from_ms", np.int64),  # start of the window that raised it
-            ("first_ms", np.int64, (EXCHANGES_MAX,)),  # first event of each exchange since then, or NEVER
-            ("sequence", np.int64),  # of the next alert
-            ("alert_ms", np.int64),  # T of the last alert
-            ("state_ms", np.int64),  # T of the last state
-            ("fresh", np.bool_),  # there were events since the last alert
-            ("quiet", np.bool_),  # the last state said that nothing goes on
-            ("dirty", np.bool_),  # changed since the last snapshot
-            ("next_offset", np.int64),
-            ("next_sequence", np.int64),
-        ]
-    )
+# one asset; by size: as many sizes as there may be
+ASSET: Final = np.dtype(
+    [
+        ("rule", np.int64),  # row of its RULES
+        ("events", np.int64),  # that counted
+        ("heads", np.int64, (WINDOWS_MAX,)),  # newest pane that holds an event
+        ("closes_ms", np.int64, (WINDOWS_MAX,)),  # when the oldest open tumbling window is final, or NEVER
+        ("flagged_ms", np.int64, (WINDOWS_MAX,)),  # T at which the flag's count was last reached
+        ("newest_ms", np.int64),  # newest event time
+        ("bin_head", np.int64),  # newest bin of the correlation
+        ("bin_events", np.int64, (EXCHANGES_MAX,)),  # in the bins kept, by exchange
+        ("correlation", np.float64),  # NaN: no data
+        ("correlation_s", np.int64),  # second of T that it stands for
+        ("lag_ms", np.int64),  # LONG_AGO: no data
+        ("lag_s", np.int64),
+        ("lag_leader", np.int64),
+        ("context", np.float64, (CONTEXT_FIGURES,)),  # as `context` names them; NaN: no data
+        ("context_step", np.int64),  # step of 10 s that they stand for
+        ("context_ms", np.int64),  # newest append time of what was let in
+        ("totals_head", np.int64),  # newest step of 5 min
+        ("level", np.int64),  # in force
+        ("peak", np.int64),
+        ("justified_ms", np.int64, (len(LEVELS),)),  # T at which a rank was last justified
+        ("episode_ms", np.int64),  # T at which the episode began
+        ("episode_from_ms", np.int64),  # start of the window that raised it
+        ("first_ms", np.int64, (EXCHANGES_MAX,)),  # first event of each exchange since then, or NEVER
+        ("sequence", np.int64),  # of the next alert
+        ("alert_ms", np.int64),  # T of the last alert
+        ("state_ms", np.int64),  # T of the last state
+        ("fresh", np.bool_),  # there were events since the last alert
+        ("quiet", np.bool_),  # the last state said that nothing goes on
+        ("dirty", np.bool_),  # changed since the last snapshot
+        ("next_offset", np.int64),
+        ("next_sequence", np.int64),
+    ]
+)
 
 
-def new_assets(count: int, sizes: int) -> Array:
+def new_assets(count: int) -> Array:
     """Rows of assets without any event."""
-    rows = np.zeros(count, asset_type(sizes))
+    rows = np.zeros(count, ASSET)
     for name in ("heads", "flagged_ms", "newest_ms", "bin_head", "correlation_s", "lag_ms", "lag_s", "justified_ms"):
         rows[name] = LONG_AGO
     for name in ("alert_ms", "state_ms", "episode_ms", "episode_from_ms", "context_step", "context_ms", "totals_head"):

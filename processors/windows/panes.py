@@ -6,9 +6,10 @@ depend on the order of arrival. The ring holds two windows and the grace: whatev
 Beside its own sums each pane has the count of the window that it ends. An event in order changes one of these, and a
 level or a flag is then decided by one number instead of ten."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from numba import types
 
 from processors.jit import jit, part
 from processors.settings import PANES_A_WINDOW
@@ -21,8 +22,8 @@ EVENTS, MICRO_USD, BALANCE, WINDOW = range(4)  # of a pane: all cells together; 
 class Panes(NamedTuple):
     """The rings of all assets: axes asset, pane (all sizes one behind the other)."""
 
-    sums: Array  # int64 [asset, pane, 4]
-    cells: Array  # int64 [asset, pane, cell, (events, micro-USD)]
+    sums: Annotated[Array, types.int64[:, :, ::1]]  # [asset, pane, 4]
+    cells: Annotated[Array, types.int64[:, :, :, ::1]]  # [asset, pane, cell, (events, micro-USD)]
 
 
 def new_panes(assets: int, panes: int) -> Panes:

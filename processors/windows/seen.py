@@ -5,13 +5,15 @@ not. So what is known at a place of the log depends on the ten minutes before it
 after a restart: no snapshot carries it. Ids are kept as 64 bits (MurmurHash64A): with 2 million of them known, a new
 event is taken for a duplicate by chance once in 10^13."""
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
+from numba import types
 
 from processors.jit import jit
 from processors.windows.layout import Array
 from processors.windows.memory import PADDING, load64
+from processors.windows.reference import reader_of
 
 SPAN_MS: Final = 600_000
 IDS_MAX: Final = 2_000_000  # 3,333/s for ten minutes in one partition; 16 bytes and 8 of the index each: 49 MB
@@ -25,10 +27,13 @@ _ONE: Final = np.uint64(1)
 class Seen(NamedTuple):
     """A queue of the last records in a ring, and an index of it by id: 0, or 1 + the place of the newest record."""
 
-    ids: Array  # int64 [place]
-    times_ms: Array  # int64 [place]: append time
-    slots: Array  # int32 [slot], a power of two and at least twice the places: linear probing
-    counts: Array  # int64 [5]
+    ids: Annotated[Array, types.int64[::1]]  # [place]
+    times_ms: Annotated[Array, types.int64[::1]]  # [place]: append time
+    slots: Annotated[Array, types.int32[::1]]  # [slot], a power of two and at least twice the places: linear probing
+    counts: Annotated[Array, types.int64[::1]]  # [5]
+
+
+seen_at = reader_of(Seen)
 
 
 def new_seen(places: int) -> Seen:

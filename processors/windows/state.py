@@ -1,62 +1,74 @@
 """All that a fold holds and writes, as one tuple of arrays: what every compiled function takes."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
+from numba import from_dtype, types
+
+from processors.cascade.relative import RELATIVE_RULE, WEEK
 from processors.windows.context import Context
-from processors.windows.layout import Array
+from processors.windows.layout import ASSET, CLOCK, LAST, RULES, SIZE, Array
 from processors.windows.panes import Panes
+from processors.windows.reference import reader_of
+
+BYTES: TypeAlias = Annotated[Array, types.uint8[::1]]
+BYTES2: TypeAlias = Annotated[Array, types.uint8[:, ::1]]
+LONGS: TypeAlias = Annotated[Array, types.int64[::1]]
+LONGS2: TypeAlias = Annotated[Array, types.int64[:, ::1]]
 
 
 class Names(NamedTuple):
     """Names of the assets, and a hash table by name: 0, or 1 + the row (a power of two slots, at most half full)."""
 
-    data: Array  # uint8: all names one behind the other
-    ends: Array  # int64 [row]
-    table: Array  # int32 [slot]
-    by_name: Array  # int64: rows in the order of their names
-    rank: Array  # int64 [row]: place in that order
+    data: BYTES  # all names one behind the other
+    ends: LONGS  # [row]
+    table: Annotated[Array, types.int32[::1]]  # [slot]
+    by_name: LONGS  # rows in the order of their names
+    rank: LONGS  # [row]: place in that order
 
 
 class Words(NamedTuple):
     """Pieces of records that are the same for long, as Avro."""
 
-    headers: Array  # uint8 [output, 5]: what stands before a record
-    exchanges: Array  # uint8 [slot, ...]: name with its length
-    exchange_ends: Array  # int64 [slot]
-    flags: Array  # uint8 [size, ...]: name with its length
-    flag_ends: Array  # int64 [size]
-    coverage: Array  # uint8: the map of what is known of the exchanges
-    coverage_end: Array  # int64 [1]
-    rules: Array  # uint8 [rule, custom rule, ...]: flag with its length; the last one says that the asset is muted
-    rule_ends: Array  # int64 [rule, custom rule]
+    headers: BYTES2  # [output, 5]: what stands before a record
+    exchanges: BYTES2  # [slot, ...]: name with its length
+    exchange_ends: LONGS  # [slot]
+    flags: BYTES2  # [size, ...]: name with its length
+    flag_ends: LONGS  # [size]
+    coverage: BYTES  # the map of what is known of the exchanges
+    coverage_end: LONGS  # [1]
+    rules: Annotated[Array, types.uint8[:, :, ::1]]  # [rule, custom rule, ...]: flag with its length; the last one says that the asset is muted
+    rule_ends: LONGS2  # [rule, custom rule]
 
 
 class Out(NamedTuple):
     """Outputs one behind the other."""
 
-    data: Array  # uint8
-    places: Array  # int64 [output, (kind, asset or NOBODY, end in data)]
-    counts: Array  # int64 [2]: outputs, bytes
+    data: BYTES
+    places: LONGS2  # [output, (kind, asset or NOBODY, end in data)]
+    counts: LONGS  # [2]: outputs, bytes
 
 
 class State(NamedTuple):
     """Arrays by asset have its row first."""
 
-    clock: Array  # CLOCK [1]
-    assets: Array
-    due_ms: Array  # int64 [asset]: no window is final and no level falls before
+    clock: Annotated[Array, from_dtype(CLOCK)[::1]]  # [1]
+    assets: Annotated[Array, from_dtype(ASSET)[::1]]
+    due_ms: LONGS  # [asset]: no window is final and no level falls before
     panes: Panes
-    bins: Array  # uint16 [asset, slot, bin]
-    last: Array  # LAST [asset, place]: the ring of the last events
+    bins: Annotated[Array, types.uint16[:, :, ::1]]  # [asset, slot, bin]
+    last: Annotated[Array, from_dtype(LAST)[:, ::1]]  # [asset, place]: the ring of the last events
     context: Context
-    sizes: Array  # SIZE [size]
-    rules: Array  # RULES [rule]
-    relative: Array  # RELATIVE_RULE [rule]
-    relative_of: Array  # int64 [size]: its place in the relative profile, or NOBODY
-    weeks: Array  # WEEK [asset]
-    checks: Array  # int64: assets whose custom rules are to be checked
+    sizes: Annotated[Array, from_dtype(SIZE)[::1]]
+    rules: Annotated[Array, from_dtype(RULES)[::1]]
+    relative: Annotated[Array, from_dtype(RELATIVE_RULE)[::1]]  # [rule]
+    relative_of: LONGS  # [size]: its place in the relative profile, or NOBODY
+    weeks: Annotated[Array, from_dtype(WEEK)[::1]]  # [asset]
+    checks: LONGS  # assets whose custom rules are to be checked
     names: Names
     words: Words
     out: Out
-    ends: Array  # int64 [size]: newest panes of the windows to show, or LONG_AGO (see `figures.measure`)
-    numbers: Array  # int64: what `figures.measure` fills
+    ends: LONGS  # [size]: newest panes of the windows to show, or LONG_AGO (see `figures.measure`)
+    numbers: LONGS  # what `figures.measure` fills
+
+
+state_at = reader_of(State)

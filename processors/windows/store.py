@@ -29,6 +29,7 @@ from processors.windows.layout import (
 )
 from processors.windows.names import names_of
 from processors.windows.panes import Panes, new_panes
+from processors.windows.reference import Holder
 from processors.windows.sources import Sources
 from processors.windows.state import State
 from schemas.records import Liquidation
@@ -66,7 +67,8 @@ class Store:
         self._panes_kept = sum(panes_kept(window) for window in settings.windows)
         self._ends = np.zeros(len(self.sizes), np.int64)
         self._numbers = np.zeros(NUMBERS + WINDOW * len(self.sizes), np.int64)
-        self.assets: Array = new_assets(0, len(self.sizes))
+        self._holder = Holder(State)
+        self.assets: Array = new_assets(0)
         self.due_ms: Array = np.zeros(0, np.int64)
         self.panes: Panes = new_panes(0, self._panes_kept)
         self.bins: Array = self._new_bins(0)
@@ -114,13 +116,14 @@ class Store:
         return row
 
     @property
-    def state(self) -> State:
-        """What compiled functions take, as it is now: arrays are replaced when they grow."""
-        return State(
+    def state(self) -> int:
+        """What compiled functions take: the address of a `State` as it is now, for arrays are replaced when they grow.
+        Nothing may be replaced before they return."""
+        return self._holder.hold(State(
             self.clock, self.assets, self.due_ms, self.panes, self.bins, self.last, self.sources.context, self.sizes,
             self.rules, self.relative, self.relative_of, self.weeks, self.checks, self.names_table, self.words,
             self.out, self._ends, self._numbers,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def scalars(self, row: int) -> Row:
         """Scalars of an asset; writing to a field changes the state."""
@@ -144,7 +147,7 @@ class Store:
 
     def _grow(self, rows: int) -> None:
         kept = len(self.assets)
-        assets, bins, panes = new_assets(rows, len(self.sizes)), self._new_bins(rows), new_panes(rows, self._panes_kept)
+        assets, bins, panes = new_assets(rows), self._new_bins(rows), new_panes(rows, self._panes_kept)
         due_ms, last = np.full(rows, NEVER, np.int64), np.zeros((rows, LAST_EVENTS), LAST)
         weeks, self.checks = new_weeks(rows), np.zeros(rows, np.int64)
         for new, old in (
