@@ -1,9 +1,10 @@
 """Outputs of the fold as the host takes them: bytes, with the record behind them for those who want to look at it."""
 
 import io
-from typing import Final, NamedTuple
+from typing import Final
 
 import fastavro
+import msgspec
 
 from processors.outputs.words import ALERTS, HEADER, LATE, PROGRESS, STATES, WINDOWS
 from processors.windows.store import Store
@@ -12,20 +13,15 @@ from schemas.records import Record
 from schemas.registry import latest_schema
 from schemas.topics import ALERTS as ALERTS_TOPIC
 from schemas.topics import LATE as LATE_TOPIC
-from schemas.topics import PROGRESS_KEY, STATE, Topic
+from schemas.topics import STATE, Topic
 from schemas.topics import WINDOWS as WINDOWS_TOPIC
 
-TOPICS: Final[dict[int, Topic]] = {
-    STATES: STATE,
-    WINDOWS: WINDOWS_TOPIC,
-    ALERTS: ALERTS_TOPIC,
-    LATE: LATE_TOPIC,
-    PROGRESS: STATE,
-}
+TOPICS: Final[tuple[Topic, ...]] = (STATE, WINDOWS_TOPIC, ALERTS_TOPIC, LATE_TOPIC, STATE)  # by kind
+assert (STATES, WINDOWS, ALERTS, LATE, PROGRESS) == (0, 1, 2, 3, 4)
 WRITTEN: Final = (STATE, WINDOWS_TOPIC, ALERTS_TOPIC)  # what has a header of the fold's own, by kind
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """One record to publish, in the order of the log. `value` in the wire format."""
 
     topic: Topic
@@ -61,10 +57,8 @@ def take(store: Store, outputs: list[Output]) -> None:
     count, size = out.counts.tolist()
     if not count:
         return
-    data, names = out.data[:size].tobytes(), store.names
-    begin = 0
-    for kind, row, end in out.places[:count].tolist():
-        key = f"{PROGRESS_KEY}/{max(0, int(store.clock[0]['partition']))}" if kind == PROGRESS else names[row]
-        outputs.append(Output(TOPICS[kind], key, data[begin:end]))
-        begin = end
+    data, keys = out.data[:size].tobytes(), store.keys
+    kinds, rows, ends = out.places[:count].T.tolist()
+    values = [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    outputs.extend(map(Output, map(TOPICS.__getitem__, kinds), map(keys.__getitem__, rows), values))
     out.counts[:] = 0

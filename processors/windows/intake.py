@@ -4,17 +4,18 @@ It reads exactly what `Codec` with the newest schema writes. Whatever else there
 letters beyond ASCII, a value that the fold refuses) is left to the codec, so that there is one place that says why."""
 
 from collections.abc import Callable, Sequence
+from struct import pack
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from processors.jit import jit
+from processors.jit import inlined, jit
 from processors.metrics.metric import NOBODY
 from processors.windows.layout import EVENT, MICRO, Array, Row
 from processors.windows.memory import PADDING, load64
 from processors.windows.names import row_of
 from processors.windows.seen import hash_of, id_of
-from processors.windows.state import Names
+from processors.windows.state import Names, state_at
 from processors.windows.store import NOTIONAL_USD_MAX, Store, why_refused
 from schemas.errors import LiqcascadeError, RecordRefused, SchemaError
 from schemas.records import Liquidation
@@ -22,7 +23,7 @@ from schemas.words import EXCHANGE_SLOTS, Completeness, Exchange, Market, PriceK
 
 SIDE_INDEX: Final = {Side.LONG: 0, Side.SHORT: 1}
 TAPE_INDEX: Final = {completeness: index for index, completeness in enumerate(Completeness)}
-READ, NEW_ASSET, LEFT = range(3)  # of a record: read; of an asset without a row; left to the codec
+READ, NEW_ASSET, LEFT, DISORDERED = range(4)  # of a record: read; of an asset without a row; left to the codec
 _WORDS: Final = tuple(len(words) for words in (Exchange, Market, Side, PriceKind, Completeness))
 _LONG: Final = tuple(Side).index(Side.LONG)
 _HEADER: Final = 5
@@ -67,17 +68,17 @@ def read_run(run: Sequence[Consumed], store: Store, header: bytes, decode: Calla
     """Read records in the order of their offsets. `header`: what stands before a value of the newest schema."""
     values = [record.value or b"" for record in run]
     data = np.frombuffer(b"".join([*values, bytes(PADDING)]), np.uint8)
+    numbers = [record.offset for record in run]
+    numbers += [record.timestamp for record in run]
+    numbers += map(len, values)
+    given = np.frombuffer(pack(f"{len(numbers)}q", *numbers), np.int64)
     events = np.empty(len(run), EVENT)
-    events["offset"] = [record.offset for record in run]
-    events["append_ms"] = [record.timestamp for record in run]
-    ends = events["end"] = np.cumsum([len(value) for value in values])
-    assert (events["offset"][1:] > events["offset"][:-1]).all(), "a run stands in the order of its offsets"
-    events["begin"] = ends - [len(value) for value in values]
     before = int.from_bytes(header, "little")
     refused: list[Refused] = []
     at = 0
     while True:
-        at, how, begin, end = read_values(data, at, before, store.names_table, events)
+        at, how, begin, end = read_values(given, data, at, before, events, store.state)
+        assert how != DISORDERED, "a run stands in the order of its offsets"
         if at == len(run):
             break
         if how == NEW_ASSET:
@@ -112,16 +113,27 @@ def _fill(event: Row, liquidation: Liquidation, row: int) -> None:
 
 
 @jit
-def read_values(data: Array, start: int, before: int, names: Names, events: Array) -> tuple[int, int, int, int]:
-    """Read values from record `start` on until one needs help: (record, why, begin and end of the asset's name)."""
-    for i in range(start, events.shape[0]):
-        how, begin, end = _read(data, before, names, events[i])
+def read_values(
+    given: Array, data: Array, start: int, before: int, events: Array, at: int
+) -> tuple[int, int, int, int]:
+    """Read values from record `start` on until one needs help: (record, why, begin and end of the asset's name).
+
+    `given`: the offsets, then the append times, then the lengths; `at`: address of the `State`."""
+    names, count = state_at(at).names, events.shape[0]
+    for i in range(start, count):
+        event = events[i]
+        event.offset, event.append_ms = given[i], given[count + i]
+        event.begin = events[i - 1].end if i else 0
+        event.end = event.begin + given[2 * count + i]
+        if i and event.offset <= events[i - 1].offset:
+            return i, DISORDERED, 0, 0
+        how, begin, end = _read(data, before, names, event)
         if how != READ:
             return i, how, begin, end
-    return events.shape[0], READ, 0, 0
+    return count, READ, 0, 0
 
 
-@jit
+@inlined
 def _read(data: Array, before: int, names: Names, event: Row) -> tuple[int, int, int]:
     """Read one value: (READ, NEW_ASSET or LEFT, begin and end of the asset's name).
 
@@ -169,6 +181,8 @@ def double(data: Array, at: int) -> float:
 @jit
 def _long(data: Array, at: int) -> tuple[int, int]:
     """A zigzag variable-length integer and the place behind it; one that is too long is -1."""
+    if data[at] <= _SEVEN_BITS:  # mostly: enums and lengths
+        return int(np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1)), at + 1
     value, shift = np.uint64(0), np.uint64(0)
     for _ in range(_VARINT_MAX):
         byte = np.uint64(data[at])

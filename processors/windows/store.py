@@ -33,6 +33,7 @@ from processors.windows.reference import Holder
 from processors.windows.sources import Sources
 from processors.windows.state import State
 from schemas.records import Liquidation
+from schemas.topics import PROGRESS_KEY
 from schemas.words import Side
 
 ASSETS_FIRST: Final = 4  # rows made at once in the beginning; then doubled
@@ -56,6 +57,7 @@ class Store:
         self.relative_of = np.array([places.get(window.size_ms, NOBODY) for window in settings.windows], np.int64)
         self.names: list[str] = []
         self.names_table = names_of(self.names)
+        self.keys = [f"{PROGRESS_KEY}/{partition or 0}"]  # of outputs, by row; that of no asset, NOBODY, is the last
         self.words = words_of(settings, headers)
         self.out = new_out(OUTPUTS_FIRST)
         self.clock = np.zeros(1, CLOCK)
@@ -110,6 +112,7 @@ class Store:
             if row == len(self.assets):
                 self._grow(2 * row)
             self.names.append(asset)
+            self.keys.insert(row, asset)
             self.names_table = names_of(self.names)
             self.clock["count"] = len(self.names)
             self.assets[row]["rule"] = self._rule_of.get(asset, 0)
