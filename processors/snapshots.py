@@ -1,4 +1,4 @@
-"""State of the detector <-> rows of detector.snapshots. Only panes that hold an event are written."""
+"""State of the detector <-> rows of detector.snapshots. Only panes and windows that hold an event are written."""
 
 from typing import Final
 
@@ -8,14 +8,14 @@ import numpy as np
 from processors.settings import DetectorSettings
 from processors.windows.context import NOBODY
 from processors.windows.layout import LONG_AGO, SIDES, Array
-from processors.windows.panes import add_up
+from processors.windows.panes import count_windows
 from processors.windows.sources import Sources
 from processors.windows.store import Store
 from schemas.errors import SchemaError
 from schemas.records import DetectorSnapshot
 from schemas.words import EXCHANGE_SLOTS, EXCHANGES_MAX, FeedState
 
-FORMAT: Final = 4  # a change of these structs, of a row of scalars or of the order of cells makes it 5
+FORMAT: Final = 5  # a change of these structs, of a row of scalars or of what lies where in a ring makes it 6
 PARTITION_ROW: Final = ""  # in place of the asset
 CELLS_MAX: Final = EXCHANGES_MAX * SIDES  # places are numbered as if all exchanges were there that may ever be
 
@@ -38,6 +38,14 @@ class Ring(msgspec.Struct, frozen=True, array_like=True):
     values: bytes  # float64
 
 
+class Cells(msgspec.Struct, frozen=True, array_like=True):
+    """The cells of a ring that are not 0 (little-endian)."""
+
+    places: bytes  # uint32
+    events: bytes  # int64
+    micro_usd: bytes  # int64
+
+
 class SourceState(msgspec.Struct, frozen=True, array_like=True):
     """Open interest and funding of one contract."""
 
@@ -49,13 +57,15 @@ class SourceState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One asset: its scalars as they lie in memory, and its cells that are not 0 by their places (little-endian)."""
+    """One asset: its scalars as they lie in memory, and what is not 0 by its places (little-endian)."""
 
     sizes_ms: list[tuple[int, int]]  # size and grace, for the rings depend on both
     scalars: bytes
-    cells: bytes  # uint32
-    cell_events: bytes  # int64
-    cell_micro_usd: bytes  # int64
+    panes: bytes  # uint32
+    pane_sums: bytes  # int64 [pane, 3]
+    exchanges: bytes  # uint32, of the smallest size
+    cells: Cells  # of the judged size
+    tumbling: Cells
     bins: bytes  # uint32
     bin_events: bytes  # uint16
     totals: Ring
@@ -65,17 +75,18 @@ class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_asset(store: Store, row: int) -> bytes:
     """State of one asset."""
-    panes = store.panes.cells[row]
-    places, cells = np.nonzero(panes[:, :, 0])
-    found = panes[places, cells]
+    panes = store.panes
+    places = np.flatnonzero(panes.sums[row][:, 0])
     slots, bins = np.nonzero(store.bins[row])
     return msgspec.msgpack.encode(
         AssetRow(
             sizes_ms=_sizes(store),
             scalars=store.assets[row].tobytes(),
-            cells=(places * CELLS_MAX + cells).astype(np.uint32).tobytes(),
-            cell_events=found[:, 0].tobytes(),
-            cell_micro_usd=found[:, 1].tobytes(),
+            panes=places.astype(np.uint32).tobytes(),
+            pane_sums=panes.sums[row][places].tobytes(),
+            exchanges=panes.exchanges[row][places[places < panes.exchanges.shape[1]]].tobytes(),
+            cells=_cells(panes.cells[row]),
+            tumbling=_cells(store.tumbling[row]),
             bins=(bins * EXCHANGES_MAX + slots).astype(np.uint32).tobytes(),
             bin_events=store.bins[row][slots, bins].tobytes(),
             totals=_ring(store.sources.context.totals[row].reshape(-1)),
@@ -96,9 +107,12 @@ def read_asset(store: Store, snapshot: DetectorSnapshot) -> None:
                 f" settings {_sizes(store)}; begin from the log"
             )
         row = store.row(snapshot.asset)
-        places, cells = np.divmod(np.frombuffer(state.cells, np.uint32), CELLS_MAX)
-        store.panes.cells[row][places, cells, 0] = np.frombuffer(state.cell_events, np.int64)
-        store.panes.cells[row][places, cells, 1] = np.frombuffer(state.cell_micro_usd, np.int64)
+        panes, places = store.panes, np.frombuffer(state.panes, np.uint32)
+        panes.sums[row][places] = np.frombuffer(state.pane_sums, np.int64).reshape(-1, panes.sums.shape[2])
+        smallest = places[places < panes.exchanges.shape[1]]
+        panes.exchanges[row][smallest] = np.frombuffer(state.exchanges, np.uint32)
+        _fill_cells(panes.cells[row], state.cells)
+        _fill_cells(store.tumbling[row], state.tumbling)
         bins, slots = np.divmod(np.frombuffer(state.bins, np.uint32), EXCHANGES_MAX)
         store.bins[row][slots, bins] = np.frombuffer(state.bin_events, np.uint16)
         _fill(store.sources.context.totals[row].reshape(-1), state.totals)
@@ -109,7 +123,7 @@ def read_asset(store: Store, snapshot: DetectorSnapshot) -> None:
     except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise SchemaError(f"restoring {snapshot.asset}: {exc}; begin from the log") from exc
     scalars = store.scalars(row)
-    add_up(store.panes, row, store.sizes, scalars["heads"])
+    count_windows(panes.sums[row], panes.counts[row], store.sizes, scalars["heads"])
     scalars["next_offset"], scalars["next_sequence"] = snapshot.next_offset, snapshot.next_sequence
     scalars["events"] = 0  # the last ones are not kept
     store.due_ms[row] = LONG_AGO  # to be found
@@ -165,6 +179,19 @@ def _put_source(sources: Sources, row: int, state: SourceState) -> None:
     context.sources[s] = np.frombuffer(state.scalars, context.sources.dtype)[0]
     _fill(context.coins[s], state.coins)
     _fill(context.usd[s], state.usd)
+
+
+def _cells(ring: Array) -> Cells:
+    places, cells = np.nonzero(ring[:, :, 0])
+    found = ring[places, cells]
+    numbers = (places * CELLS_MAX + cells).astype(np.uint32)
+    return Cells(numbers.tobytes(), found[:, 0].tobytes(), found[:, 1].tobytes())
+
+
+def _fill_cells(ring: Array, state: Cells) -> None:
+    places, cells = np.divmod(np.frombuffer(state.places, np.uint32), CELLS_MAX)
+    ring[places, cells, 0] = np.frombuffer(state.events, np.int64)
+    ring[places, cells, 1] = np.frombuffer(state.micro_usd, np.int64)
 
 
 def _ring(values: Array) -> Ring:

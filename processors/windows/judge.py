@@ -1,5 +1,7 @@
 """Judging windows: which level an event or a tick justifies."""
 
+import numpy as np
+
 from processors.cascade.level import NONE, level_rank
 from processors.cascade.relative import ratio_micro, relative_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
@@ -7,7 +9,7 @@ from processors.jit import part
 from processors.metrics.metric import NOBODY
 from processors.windows.context import CHANGE_5M, RATE
 from processors.windows.layout import Array, Row
-from processors.windows.panes import BALANCE, MICRO_USD, TEN, WINDOW, after, before, place_of, window_sums
+from processors.windows.panes import BALANCE, MICRO_USD, TEN, place_of, window_sums
 
 
 @part
@@ -20,52 +22,48 @@ def judge(events: int, earlier: int, micro_usd: int, balance: int, asset: Row, r
 
 
 @part
-def highest_rank(sums: Array, pane: int, head: int, size: Row, asset: Row, rule: Row) -> int:
+def highest_rank(sums: Array, counts: Array, pane: int, head: int, size: Row, asset: Row, rule: Row) -> int:
     """Highest rank of the windows that hold `pane` and are there: those that end at pane ... min(pane + 9, head).
 
     First the window with most events is judged, then one that has the most of everything that any of them has, which
     no window exceeds, because every term only rises with its figure. Mostly both give one rank, and that is it."""
     last = min(pane + TEN - 1, head)
-    place = place_of(size, pane)
-    earlier_place, leaves = before(place, size, TEN), before(place, size, TEN - 1)
     _, micro_usd, balance = window_sums(sums, size, head, pane)
-    events, earlier = sums[place, WINDOW], sums[earlier_place, WINDOW]
+    events, earlier = np.int64(counts[place_of(size, pane)]), np.int64(counts[place_of(size, pane - TEN)])
     if pane == last:
         return judge(events, earlier, micro_usd, balance, asset, rule)[0]
     top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
     rise, micro_usd_max = events - earlier, micro_usd
-    for _ in range(pane, last):
-        place, earlier_place = after(place, size), after(earlier_place, size)
+    for end in range(pane + 1, last + 1):
+        place, leaves = place_of(size, end), place_of(size, end - TEN)
         micro_usd += sums[place, MICRO_USD] - sums[leaves, MICRO_USD]
         balance += sums[place, BALANCE] - sums[leaves, BALANCE]
-        leaves = after(leaves, size)
-        events, earlier = sums[place, WINDOW], sums[earlier_place, WINDOW]
+        events, earlier = np.int64(counts[place]), np.int64(counts[leaves])
         rise, micro_usd_max = max(rise, events - earlier), max(micro_usd_max, micro_usd)
         if events > top_events:
             top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
     rank, _ = judge(top_events, top_earlier, top_micro_usd, top_balance, asset, rule)
     paying = 1 if asset.context[RATE] > 0 else -1
     bound, _ = judge(top_events, top_events - rise, micro_usd_max, paying, asset, rule)
-    return rank if rank == bound else highest_level(sums, pane, head, size, asset, rule)[0]
+    return rank if rank == bound else highest_level(sums, counts, pane, head, size, asset, rule)[0]
 
 
 @part
-def highest_level(sums: Array, pane: int, head: int, size: Row, asset: Row, rule: Row) -> tuple[int, int]:
+def highest_level(
+    sums: Array, counts: Array, pane: int, head: int, size: Row, asset: Row, rule: Row
+) -> tuple[int, int]:
     """The same rank, and the window that has it: of equal ranks the more probable, of equal ones the newest."""
     best_rank, best_nano, best_end = NONE, -1, pane
-    place = place_of(size, pane)
-    earlier_place, leaves = before(place, size, TEN), before(place, size, TEN - 1)
     _, micro_usd, balance = window_sums(sums, size, head, pane)
-    last = min(pane + TEN - 1, head)
-    for end in range(pane, last + 1):
-        rank, nano = judge(sums[place, WINDOW], sums[earlier_place, WINDOW], micro_usd, balance, asset, rule)
-        if rank > best_rank or (rank == best_rank and nano >= best_nano):
-            best_rank, best_nano, best_end = rank, nano, end
-        if end < last:
-            place, earlier_place = after(place, size), after(earlier_place, size)
+    for end in range(pane, min(pane + TEN - 1, head) + 1):
+        place, leaves = place_of(size, end), place_of(size, end - TEN)
+        if end > pane:
             micro_usd += sums[place, MICRO_USD] - sums[leaves, MICRO_USD]
             balance += sums[place, BALANCE] - sums[leaves, BALANCE]
-            leaves = after(leaves, size)
+        events, earlier = np.int64(counts[place]), np.int64(counts[leaves])
+        rank, nano = judge(events, earlier, micro_usd, balance, asset, rule)
+        if rank > best_rank or (rank == best_rank and nano >= best_nano):
+            best_rank, best_nano, best_end = rank, nano, end
     return best_rank, best_end
 
 

@@ -3,6 +3,8 @@
 What it does depends on the records and the state alone, never on where a run was cut: it stops where it needs help, has
 then changed nothing that a second start would change again, and the detector calls it once more."""
 
+import numpy as np
+
 from processors.cascade import episode
 from processors.cascade.level import NONE
 from processors.jit import inlined, jit, part
@@ -16,9 +18,10 @@ from processors.windows.context import refresh_context
 from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, refresh_correlation
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
-from processors.windows.panes import TEN, add, advance, first_times, highest_end, pane_of
+from processors.windows.panes import TEN, add, advance, first_times, highest_end, pane_of, place_of
 from processors.windows.seen import note, seen_at, touch
 from processors.windows.state import State, state_at
+from processors.windows.tumbling import window_place
 from schemas.words import AlertKind
 
 RUN_ENDS, NO_ROOM, NEW_TAPE, CHECK = range(4)
@@ -107,29 +110,42 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
     size by size, and set flags; returns the ranks that the absolute and the relative profile justify."""
     a, now_ms, rank, relative = event.asset, state.clock[0].now_ms, NONE, NONE
     asset, cell = state.assets[a], event.slot * SIDES + event.side
-    rule = state.rules[asset.rule]
-    sums, cells = state.panes.sums[a], state.panes.cells[a]
+    rule, week = state.rules[asset.rule], state.weeks[a]
+    micro_usd = event.micro_usd
+    balance = -micro_usd if event.side else micro_usd
+    sums, counts = state.panes.sums[a], state.panes.counts[a]
     for s in range(state.sizes.shape[0]):
         size = state.sizes[s]
         if now_ms - event_ms > size.grace_ms:
             continue
-        pane = pane_of(event_ms, size)
-        if pane > asset.heads[s]:
-            advance(sums, cells, size, asset.heads[s], pane)
-            asset.heads[s] = pane
-        count = add(sums, cells, size, asset.heads[s], pane, cell, event.micro_usd)
+        pane, head = pane_of(event_ms, size), asset.heads[s]
+        if pane > head:
+            advance(state.panes, a, size, head, pane, s == 0, s == rule.judged)
+            head = asset.heads[s] = pane
+        place = place_of(size, pane)
+        count = add(sums, counts, size, head, pane, place, micro_usd, balance)
+        if s == 0:
+            state.panes.exchanges[a, place] |= np.uint32(1) << np.uint32(event.slot)
+        _put(state.tumbling[a, window_place(size, pane // TEN)], cell, micro_usd)
         if count >= rule.flag_events[s]:
             asset.flagged_ms[s] = now_ms
         of = state.relative_of[s]
-        if of != NOBODY and state.weeks[a].in_force[of, 0] and count >= state.weeks[a].needed_events[of, NONE + 1]:
+        if of != NOBODY and week.in_force[of, 0] and count >= week.needed_events[of, NONE + 1]:
             relative = max(relative, _judge_relative(a, s, of, pane, state))
         closes_ms = (pane // TEN + 1) * size.size_ms + size.grace_ms
         if closes_ms < asset.closes_ms[s]:
             asset.closes_ms[s] = closes_ms
             note_due(a, closes_ms, state)
         if s == rule.judged:
-            rank = highest_rank(sums, pane, asset.heads[s], size, asset, rule)
+            _put(state.panes.cells[a, place - size.base], cell, micro_usd)
+            rank = highest_rank(sums, counts, pane, head, size, asset, rule)
     return rank, relative
+
+
+@part
+def _put(cells: Array, cell: int, micro_usd: int) -> None:
+    cells[cell, 0] += 1
+    cells[cell, 1] += micro_usd
 
 
 @part
@@ -148,15 +164,15 @@ def _judge_relative(a: int, s: int, of: int, pane: int, state: State) -> int:
 def _find_ends(a: int, event_ms: int, state: State) -> None:
     """Fill `state.ends` with the judged window of each size, or LONG_AGO where the event was too late for it."""
     asset, now_ms = state.assets[a], state.clock[0].now_ms
-    rule, sums = state.rules[asset.rule], state.panes.sums[a]
+    rule, sums, counts = state.rules[asset.rule], state.panes.sums[a], state.panes.counts[a]
     for s in range(state.sizes.shape[0]):
         size, pane = state.sizes[s], pane_of(event_ms, state.sizes[s])
         if now_ms - event_ms > size.grace_ms:
             state.ends[s] = LONG_AGO
         elif s == rule.judged:
-            _, state.ends[s] = highest_level(sums, pane, asset.heads[s], size, asset, rule)
+            _, state.ends[s] = highest_level(sums, counts, pane, asset.heads[s], size, asset, rule)
         else:
-            state.ends[s] = highest_end(sums, size, asset.heads[s], pane)
+            state.ends[s] = highest_end(counts, size, asset.heads[s], pane)
 
 
 @inlined

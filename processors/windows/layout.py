@@ -31,8 +31,10 @@ SIZE: Final = np.dtype(
         ("size_ms", np.int64),
         ("pane_ms", np.int64),
         ("grace_ms", np.int64),
-        ("panes", np.int64),  # kept in a ring
+        ("panes", np.int64),  # kept in a ring, a power of two
         ("base", np.int64),  # of that ring in an asset's row
+        ("windows", np.int64),  # tumbling ones kept in a ring, a power of two
+        ("windows_base", np.int64),
     ]
 )
 
@@ -183,12 +185,23 @@ def new_assets(count: int) -> Array:
 def sizes_of(settings: DetectorSettings) -> Array:
     """One SIZE row a size, smallest first."""
     rows = np.zeros(len(settings.windows), SIZE)
-    base = 0
+    base, windows_base = 0, 0
     for i, window in enumerate(settings.windows):
-        panes = panes_kept(window)
-        rows[i] = (window.size_ms, window.size_ms // PANES_A_WINDOW, window.grace_ms, panes, base)
-        base += panes
+        panes = power_of_two(panes_kept(window))
+        # those that hold T or a time within the grace before it, at both ends in part
+        windows = power_of_two(-(-window.grace_ms // window.size_ms) + 2)
+        pane_ms = window.size_ms // PANES_A_WINDOW
+        rows[i] = window.size_ms, pane_ms, window.grace_ms, panes, base, windows, windows_base
+        base, windows_base = base + panes, windows_base + windows
     return rows
+
+
+def power_of_two(count: int) -> int:
+    """The first power of two that is at least so many.
+
+    >>> power_of_two(47)
+    64"""
+    return 1 << (count - 1).bit_length()
 
 
 def rules_of(settings: DetectorSettings) -> Array:

@@ -55,6 +55,7 @@ class State(NamedTuple):
     assets: Annotated[Array, from_dtype(ASSET)[::1]]
     due_ms: LONGS  # [asset]: no window is final and no level falls before
     panes: Panes
+    tumbling: Annotated[Array, types.int64[:, :, :, ::1]]  # [asset, window, cell, (events, micro-USD)]
     bins: Annotated[Array, types.uint16[:, :, ::1]]  # [asset, slot, bin]
     last: Annotated[Array, from_dtype(LAST)[:, ::1]]  # [asset, place]: the ring of the last events
     context: Context

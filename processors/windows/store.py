@@ -10,7 +10,7 @@ from processors.cascade.relative import new_weeks, put_in_force, relative_rule_o
 from processors.metrics.metric import NOBODY
 from processors.outputs.words import OUTPUTS_FIRST, new_out, with_rules, words_of
 from processors.rules import Rules
-from processors.settings import DetectorSettings, panes_kept
+from processors.settings import DetectorSettings
 from processors.windows.figures import NUMBERS, WINDOW
 from processors.windows.layout import (
     CLOCK,
@@ -32,6 +32,7 @@ from processors.windows.panes import Panes, new_panes
 from processors.windows.reference import Holder
 from processors.windows.sources import Sources
 from processors.windows.state import State
+from processors.windows.tumbling import new_tumbling
 from schemas.records import Liquidation
 from schemas.topics import PROGRESS_KEY
 from schemas.words import Side
@@ -66,13 +67,14 @@ class Store:
         self.clock["partition"] = NO_PARTITION if partition is None else partition
         self._rows: dict[str, int] = {}
         self._bins_kept = bins_kept(settings)
-        self._panes_kept = sum(panes_kept(window) for window in settings.windows)
+        self.judged = next(s for s, one in enumerate(settings.windows) if one.size_ms == settings.judged_size_ms)
         self._ends = np.zeros(len(self.sizes), np.int64)
         self._numbers = np.zeros(NUMBERS + WINDOW * len(self.sizes), np.int64)
         self._holder = Holder(State)
         self.assets: Array = new_assets(0)
         self.due_ms: Array = np.zeros(0, np.int64)
-        self.panes: Panes = new_panes(0, self._panes_kept)
+        self.panes: Panes = self._new_panes(0)
+        self.tumbling: Array = self._new_tumbling(0)
         self.bins: Array = self._new_bins(0)
         self.last: Array = np.zeros((0, LAST_EVENTS), LAST)
         self.weeks: Array = new_weeks(0)
@@ -123,8 +125,8 @@ class Store:
         """What compiled functions take: the address of a `State` as it is now, for arrays are replaced when they grow.
         Nothing may be replaced before they return."""
         return self._holder.hold(State(
-            self.clock, self.assets, self.due_ms, self.panes, self.bins, self.last, self.sources.context, self.sizes,
-            self.rules, self.relative, self.relative_of, self.weeks, self.checks, self.names_table, self.words,
+            self.clock, self.assets, self.due_ms, self.panes, self.tumbling, self.bins, self.last,
+            self.sources.context, self.sizes, self.rules, self.relative, self.relative_of, self.weeks, self.checks, self.names_table, self.words,
             self.out, self._ends, self._numbers,
         ))  # fmt: skip
 
@@ -144,23 +146,31 @@ class Store:
 
     def nbytes(self) -> int:
         """Bytes of the rows in use."""
-        arrays = (self.assets, self.due_ms, self.bins, self.last, self.weeks, *self.panes)
+        arrays = (self.assets, self.due_ms, self.bins, self.last, self.weeks, self.tumbling, *self.panes)
         count = len(self.names)
         return sum(array[:count].nbytes for array in arrays) + self.sources.nbytes(count)
 
     def _grow(self, rows: int) -> None:
         kept = len(self.assets)
-        assets, bins, panes = new_assets(rows), self._new_bins(rows), new_panes(rows, self._panes_kept)
+        assets, bins = new_assets(rows), self._new_bins(rows)
+        panes, tumbling = self._new_panes(rows), self._new_tumbling(rows)
         due_ms, last = np.full(rows, NEVER, np.int64), np.zeros((rows, LAST_EVENTS), LAST)
         weeks, self.checks = new_weeks(rows), np.zeros(rows, np.int64)
         for new, old in (
             (assets, self.assets), (due_ms, self.due_ms), (bins, self.bins), (last, self.last), (weeks, self.weeks),
-            *zip(panes, self.panes, strict=True),
+            (tumbling, self.tumbling), *zip(panes, self.panes, strict=True),
         ):  # fmt: skip
             new[:kept] = old
         self.assets, self.due_ms, self.bins, self.last, self.panes = assets, due_ms, bins, last, panes
-        self.weeks = weeks
+        self.weeks, self.tumbling = weeks, tumbling
         self.sources.grow(rows)
+
+    def _new_panes(self, rows: int) -> Panes:
+        panes = self.sizes["panes"]
+        return new_panes(rows, int(panes.sum()), int(panes[0]), int(panes[self.judged]))
+
+    def _new_tumbling(self, rows: int) -> Array:
+        return new_tumbling(rows, int(self.sizes["windows"].sum()))
 
     def _new_bins(self, rows: int) -> Array:
         return np.zeros((rows, SLOTS, self._bins_kept), np.uint16)
