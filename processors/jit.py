@@ -48,6 +48,11 @@ def part(function: F) -> F:
     return cast(F, numba.njit(no_cpython_wrapper=True, _nrt=False, **_OPTIONS)(function))
 
 
+def leaf(function: F) -> F:
+    """The same for a few instructions, which take less than a call."""
+    return cast(F, numba.njit(no_cpython_wrapper=True, forceinline=True, _nrt=False, **_OPTIONS)(function))
+
+
 def inlined(function: F) -> F:
     """The same for a function that is called in one or two places: its text is put there."""
     return cast(F, numba.njit(inline="always", _nrt=False, **_OPTIONS)(function))

@@ -6,7 +6,7 @@ from processors.jit import owning
 from processors.metrics.correlation import pearson
 from processors.metrics.metric import Metric
 from processors.windows.layout import LONG_AGO, Array
-from processors.windows.vectors import LANES, dot
+from processors.windows.vectors import LANES, add_all, dot, total_of
 
 
 @owning
@@ -20,17 +20,14 @@ def lag_bins(counts: Array, leader: int, lag_max: int, events_min: int) -> int:
     leading, others = np.zeros(width, np.int32), np.zeros(width + 2 * lag_max, np.int32)  # 0 around what is compared
     heard = False
     for i in range(counts.shape[0]):
-        total = 0
-        for k in range(n):
-            total += counts[i, k]
+        total = total_of(counts[i])
         if i == leader and total < events_min:
             return LONG_AGO
         if i == leader:
             leading[:n] = counts[i]
         elif total >= events_min:
             heard = True
-            for k in range(n):
-                others[lag_max + k] += counts[i, k]
+            add_all(others, lag_max, counts[i])
     return _best_lag(leading, others, n, lag_max) if heard else LONG_AGO
 
 

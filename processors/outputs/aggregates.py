@@ -6,9 +6,8 @@ from processors.jit import part
 from processors.outputs.avro import LONG_MAX, put_byte, put_double, put_id, put_long, put_name, put_piece
 from processors.outputs.states import begin, finish, put_source
 from processors.outputs.words import NAME_MAX, WINDOWS
-from processors.windows.layout import MICRO, SIDES
+from processors.windows.layout import MICRO, SIDES, Array
 from processors.windows.state import State
-from processors.windows.tumbling import window_place
 from schemas.words import EXCHANGES_MAX
 
 # names aside: ids and 7 longs, 3 doubles, the exchanges, source and time
@@ -16,12 +15,10 @@ AGGREGATE_MAX: Final = 5 + 13 * LONG_MAX + 3 * 8 + EXCHANGES_MAX * (NAME_MAX + L
 
 
 @part
-def put_aggregate(a: int, s: int, end_ms: int, state: State) -> None:
-    """The window of size `s` that ends at `end_ms`, which is emptied. It is final at its end + grace, whenever that is
-    noticed."""
+def put_aggregate(a: int, s: int, end_ms: int, cells: Array, state: State) -> None:
+    """The window of size `s` that ends at `end_ms`. It is final at its end + grace, whenever that is noticed."""
     size, data, words = state.sizes[s], state.out.data, state.words
     start_ms = end_ms - size.size_ms
-    cells = state.tumbling[a, window_place(size, end_ms // size.size_ms - 1)]
     events, micro_usd, long_events, long_micro_usd, exchanges = 0, 0, 0, 0, 0
     for cell in range(cells.shape[0]):
         events += cells[cell, 0]
@@ -46,6 +43,5 @@ def put_aggregate(a: int, s: int, end_ms: int, state: State) -> None:
             at = put_long(data, at, count)
             at = put_double(data, at, (cells[longs, 1] + cells[shorts, 1]) / MICRO)
             at = put_double(data, at, cells[longs, 1] / MICRO)
-            cells[longs, 0] = cells[longs, 1] = cells[shorts, 0] = cells[shorts, 1] = 0
     at = put_source(put_byte(data, at, 0), state)
     finish(WINDOWS, a, put_long(data, at, end_ms + size.grace_ms), state.out)

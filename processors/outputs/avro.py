@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from processors.jit import jit, part
+from processors.jit import jit, leaf, part
 from processors.windows.layout import Array
 from processors.windows.memory import store64
 from processors.windows.names import begin_of
@@ -20,7 +20,7 @@ _SEVEN_BITS: Final = np.uint64(0x7F)
 _EXACT: Final = 1 << 50  # an estimate of a quotient below it is wrong by less than one
 
 
-@part
+@leaf
 def put_byte(data: Array, at: int, byte: int) -> int:
     """A byte as it is."""
     data[at] = byte
@@ -39,20 +39,20 @@ def put_long(data: Array, at: int, value: int) -> int:
     return at + 1
 
 
-@part
+@leaf
 def put_double(data: Array, at: int, value: float) -> int:
     """A double."""
     store64(data, at, np.float64(value).view(np.int64))
     return at + 8
 
 
-@part
+@leaf
 def put_some_long(data: Array, at: int, value: int) -> int:
     """A long where there may be null."""
     return put_long(data, put_byte(data, at, SOME), value)
 
 
-@part
+@leaf
 def put_some_double(data: Array, at: int, value: float) -> int:
     """A double where there may be null."""
     return put_double(data, put_byte(data, at, SOME), value)
@@ -129,7 +129,7 @@ def ratio(numerator: int, denominator: int) -> float:
     return float(millionths / 1e6)
 
 
-@part
+@leaf
 def rounded(value: float) -> float:
     """A float rounded to 6 decimals."""
     return float(np.rint(value * 1e6) / 1e6)

@@ -14,9 +14,9 @@ from processors.outputs.states import put_alert, put_progress
 from processors.outputs.words import OUTPUT_MIN
 from processors.windows.figures import measure
 from processors.windows.layout import LONG_AGO, Array
-from processors.windows.panes import TEN
+from processors.windows.panes import TEN, next_close_ms, window_sums
 from processors.windows.state import State
-from processors.windows.tumbling import next_close_ms, totals, window_place
+from processors.windows.tumbling import empty, feed, window_place
 from schemas.words import AlertKind
 
 _LOWERED, _ENDED = tuple(AlertKind).index(AlertKind.LOWERED), tuple(AlertKind).index(AlertKind.ENDED)
@@ -96,15 +96,19 @@ def _close_windows(places: int, state: State) -> None:
             size = state.sizes[s]
             while asset.closes_ms[s] <= now_ms:
                 end_ms = asset.closes_ms[s] - size.grace_ms
-                after, newest = end_ms // size.size_ms, asset.heads[s] // TEN
                 windows[n, 0], windows[n, 1], windows[n, 2], windows[n, 3] = end_ms, s, rank[a], a
                 n += 1
                 _note(a, s, end_ms, state)
-                asset.closes_ms[s] = next_close_ms(state.tumbling[a], size, after, newest)
+                asset.closes_ms[s] = next_close_ms(state.panes.sums[a], size, asset.heads[s], end_ms // size.pane_ms)
                 asset.dirty = True
     _sort(windows, n)
     for i in range(n):
-        put_aggregate(windows[i, 3], windows[i, 1], windows[i, 0], state)
+        end_ms, s, a = windows[i, 0], windows[i, 1], windows[i, 3]
+        start_ms = end_ms - state.sizes[s].size_ms
+        cells = state.tumbling[a, window_place(state.sizes[s], start_ms // state.sizes[s].size_ms)]
+        put_aggregate(a, s, end_ms, cells, state)
+        feed(state.tumbling[a], s, start_ms, state.sizes)
+        empty(cells)
 
 
 @part
@@ -112,7 +116,8 @@ def _note(a: int, s: int, end_ms: int, state: State) -> None:
     """Let the relative profile know of a final window."""
     of, size = state.relative_of[s], state.sizes[s]
     if of != NOBODY:
-        events, micro_usd = totals(state.tumbling[a, window_place(size, end_ms // size.size_ms - 1)])
+        last = end_ms // size.pane_ms - 1
+        events, micro_usd, _ = window_sums(state.panes.sums[a], size, state.assets[a].heads[s], last)
         note_window(state.weeks[a], of, end_ms + size.grace_ms, events, micro_usd)
 
 

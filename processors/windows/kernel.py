@@ -6,7 +6,7 @@ then changed nothing that a second start would change again, and the detector ca
 import numpy as np
 
 from processors.cascade import episode
-from processors.cascade.level import NONE
+from processors.cascade.level import EXTREME, NONE
 from processors.jit import inlined, jit, part
 from processors.metrics.metric import NOBODY
 from processors.outputs.avro import put_bytes
@@ -21,7 +21,7 @@ from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
 from processors.windows.panes import TEN, add, advance, first_times, highest_end, pane_of, place_of
 from processors.windows.seen import note, seen_at, touch
 from processors.windows.state import State, state_at
-from processors.windows.tumbling import window_place
+from processors.windows.tumbling import is_fed, put_cell, window_place
 from schemas.words import AlertKind
 
 RUN_ENDS, NO_ROOM, NEW_TAPE, CHECK = range(4)
@@ -126,7 +126,8 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
         count = add(sums, counts, size, head, pane, place, micro_usd, balance)
         if s == 0:
             state.panes.exchanges[a, place] |= np.uint32(1) << np.uint32(event.slot)
-        _put(state.tumbling[a, window_place(size, pane // TEN)], cell, micro_usd)
+        if not is_fed(size, state.sizes, now_ms - event_ms):
+            put_cell(state.tumbling[a, window_place(size, pane // TEN)], cell, micro_usd)
         if count >= rule.flag_events[s]:
             asset.flagged_ms[s] = now_ms
         of = state.relative_of[s]
@@ -137,15 +138,12 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
             asset.closes_ms[s] = closes_ms
             note_due(a, closes_ms, state)
         if s == rule.judged:
-            _put(state.panes.cells[a, place - size.base], cell, micro_usd)
-            rank = highest_rank(sums, counts, pane, head, size, asset, rule)
+            put_cell(state.panes.cells[a, place - size.base], cell, micro_usd)
+            if count > rule.level_events[EXTREME]:
+                rank = EXTREME  # by count alone
+            else:
+                rank = highest_rank(sums, counts, pane, head, size, asset, rule)
     return rank, relative
-
-
-@part
-def _put(cells: Array, cell: int, micro_usd: int) -> None:
-    cells[cell, 0] += 1
-    cells[cell, 1] += micro_usd
 
 
 @part

@@ -35,8 +35,11 @@ SIZE: Final = np.dtype(
         ("base", np.int64),  # of that ring in an asset's row
         ("windows", np.int64),  # tumbling ones kept in a ring, a power of two
         ("windows_base", np.int64),
+        ("feeder", np.int64),  # size whose windows are added to those of this one when they close, or NO_FEEDER
     ]
 )
+
+NO_FEEDER: Final = -1
 
 RULES: Final = np.dtype(
     [
@@ -191,7 +194,11 @@ def sizes_of(settings: DetectorSettings) -> Array:
         # those that hold T or a time within the grace before it, at both ends in part
         windows = power_of_two(-(-window.grace_ms // window.size_ms) + 2)
         pane_ms = window.size_ms // PANES_A_WINDOW
-        rows[i] = window.size_ms, pane_ms, window.grace_ms, panes, base, windows, windows_base
+        feeder = NO_FEEDER
+        for k, smaller in enumerate(settings.windows[:i]):
+            if window.size_ms % smaller.size_ms == 0 and smaller.grace_ms <= window.grace_ms:
+                feeder = k
+        rows[i] = window.size_ms, pane_ms, window.grace_ms, panes, base, windows, windows_base, feeder
         base, windows_base = base + panes, windows_base + windows
     return rows
 

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from numba import types
 
-from processors.jit import inlined, jit, part
+from processors.jit import inlined, jit, leaf, part
 from processors.settings import PANES_A_WINDOW
 from processors.windows.layout import CELLS, NEVER, SIDES, Array, Row
 
@@ -39,13 +39,13 @@ def new_panes(assets: int, panes: int, smallest: int, judged: int) -> Panes:
     )
 
 
-@part
+@leaf
 def place_of(size: Row, pane: int) -> int:
     """Where a pane lies in an asset's row."""
     return int(size.base + (pane & (size.panes - 1)))
 
 
-@part
+@leaf
 def pane_of(time_ms: int, size: Row) -> int:
     """The pane of a time from 1970 on."""
     return int(np.int64(np.uint64(time_ms) // np.uint64(size.pane_ms)))
@@ -125,6 +125,15 @@ def window_cells(panes: Panes, a: int, size: Row, head: int, end: int, cells: Ar
             for cell in range(cells.shape[0]):
                 cells[cell, 0] += found[cell, 0]
                 cells[cell, 1] += found[cell, 1]
+
+
+@part
+def next_close_ms(sums: Array, size: Row, head: int, first_pane: int) -> int:
+    """When the first tumbling window from `first_pane` on that holds an event is final, ms, or NEVER."""
+    for pane in range(max(first_pane, head - size.panes + 1), head + 1):
+        if sums[place_of(size, pane), EVENTS]:
+            return int((pane // TEN + 1) * size.size_ms + size.grace_ms)
+    return NEVER
 
 
 @part

@@ -1,11 +1,13 @@
-"""Tumbling windows that are open: their cells grow as events arrive, and are handed over and emptied when they close.
+"""Tumbling windows that are open: their cells grow until they close, and are then handed over and emptied.
 
-Of each size there are those that T or a time within the grace before it may belong to, in a ring."""
+Of each size there are those that T or a time within the grace before it may belong to, in a ring. An event is put into
+the smallest size that it is not too late for. A window that closes is added to the larger one around it, which closes
+later or right afterwards and takes whatever the smaller one takes (`feeder` of its size)."""
 
 import numpy as np
 
-from processors.jit import part
-from processors.windows.layout import CELLS, NEVER, Array, Row
+from processors.jit import inlined, leaf
+from processors.windows.layout import CELLS, NO_FEEDER, Array, Row
 
 
 def new_tumbling(assets: int, windows: int) -> Array:
@@ -13,28 +15,40 @@ def new_tumbling(assets: int, windows: int) -> Array:
     return np.zeros((assets, windows, CELLS, 2), np.int64)
 
 
-@part
+@leaf
 def window_place(size: Row, window: int) -> int:
     """Where a window, its start / its size, lies in an asset's row."""
     return int(size.windows_base + (window & (size.windows - 1)))
 
 
-@part
-def next_close_ms(tumbling: Array, size: Row, first: int, newest: int) -> int:
-    """When the first of an asset's windows `first` to `newest` that holds an event is final, ms, or NEVER."""
-    for window in range(first, min(newest, first + size.windows - 1) + 1):
-        cells = tumbling[window_place(size, window)]
-        for cell in range(cells.shape[0]):
-            if cells[cell, 0]:
-                return int((window + 1) * size.size_ms + size.grace_ms)
-    return NEVER
+@leaf
+def put_cell(cells: Array, cell: int, micro_usd: int) -> None:
+    """Add one event to its cell."""
+    cells[cell, 0] += 1
+    cells[cell, 1] += micro_usd
 
 
-@part
-def totals(cells: Array) -> tuple[int, int]:
-    """Events and micro-USD of a window's cells."""
-    events, micro_usd = 0, 0
+@leaf
+def is_fed(size: Row, sizes: Array, late_ms: int) -> bool:
+    """Whether an event that is so late comes to a size with a smaller one."""
+    return bool(size.feeder != NO_FEEDER and late_ms <= sizes[size.feeder].grace_ms)
+
+
+@inlined
+def feed(tumbling: Array, s: int, start_ms: int, sizes: Array) -> None:
+    """Add a window of an asset that closes to those around it."""
+    smaller = sizes[s]
+    cells = tumbling[window_place(smaller, start_ms // smaller.size_ms)]
+    for larger in range(s + 1, sizes.shape[0]):
+        if sizes[larger].feeder == s:
+            around = tumbling[window_place(sizes[larger], start_ms // sizes[larger].size_ms)]
+            for cell in range(cells.shape[0]):
+                around[cell, 0] += cells[cell, 0]
+                around[cell, 1] += cells[cell, 1]
+
+
+@inlined
+def empty(cells: Array) -> None:
+    """Make a window's place ready for another one."""
     for cell in range(cells.shape[0]):
-        events += cells[cell, 0]
-        micro_usd += cells[cell, 1]
-    return events, micro_usd
+        cells[cell, 0] = cells[cell, 1] = 0

@@ -36,12 +36,28 @@ def dot(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _sum_lanes(typing: Any, x: Any, count: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        total = cgutils.alloca_once_value(builder, ir.Constant(_LONG, [0] * LANES))
+        with _steps(builder, arguments[1]) as k:
+            builder.store(builder.add(builder.load(total), builder.sext(_load(builder, x, k, _WIDE), _LONG)), total)
+        return _sum(builder, builder.load(total))
+
+    return types.int64(x, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _add_lanes(typing: Any, total: Any, at: Any, counts: Any, begin: Any, count: Any) -> Any:
+    kind = _NARROW if counts.dtype == types.uint16 else _WIDE
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         total = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         counts = context.make_array(signature.args[2])(context, builder, arguments[2]).data
         with _steps(builder, arguments[4]) as k:
-            more = builder.zext(_load(builder, counts, builder.add(arguments[3], k), _NARROW), _WIDE)
+            more = _load(builder, counts, builder.add(arguments[3], k), kind)
+            if kind is _NARROW:
+                more = builder.zext(more, _WIDE)
             place = _place(builder, total, builder.add(arguments[1], k), _WIDE)
             builder.store(builder.add(builder.load(place, align=4), more), place, align=4)
         return context.get_dummy_value()
@@ -56,6 +72,25 @@ def add_counts(total: Array, at: int, counts: Array, begin: int, end: int) -> No
     _add_lanes(total, at, counts, begin, lanes)
     for k in range(lanes, end - begin):
         total[at + k] += counts[begin + k]
+
+
+@part
+def total_of(counts: Array) -> int:
+    """Sum of counts (int32)."""
+    lanes = counts.shape[0] // LANES * LANES
+    total = _sum_lanes(counts, lanes)
+    for k in range(lanes, counts.shape[0]):
+        total += counts[k]
+    return int(total)
+
+
+@part
+def add_all(total: Array, at: int, counts: Array) -> None:
+    """Add counts (int32) to total[at:] (int32)."""
+    lanes = counts.shape[0] // LANES * LANES
+    _add_lanes(total, at, counts, 0, lanes)
+    for k in range(lanes, counts.shape[0]):
+        total[at + k] += counts[k]
 
 
 @contextmanager
