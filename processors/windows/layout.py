@@ -31,7 +31,8 @@ SIZE: Final = np.dtype(
         ("size_ms", np.int64),
         ("pane_ms", np.int64),
         ("grace_ms", np.int64),
-        ("panes", np.int64),  # kept in a ring, a power of two
+        ("panes", np.int64),  # in a ring, a power of two
+        ("kept", np.int64),  # of these, that count
         ("base", np.int64),  # of that ring in an asset's row
         ("windows", np.int64),  # tumbling ones kept in a ring, a power of two
         ("windows_base", np.int64),
@@ -198,7 +199,8 @@ def sizes_of(settings: DetectorSettings) -> Array:
         for k, smaller in enumerate(settings.windows[:i]):
             if window.size_ms % smaller.size_ms == 0 and smaller.grace_ms <= window.grace_ms:
                 feeder = k
-        rows[i] = window.size_ms, pane_ms, window.grace_ms, panes, base, windows, windows_base, feeder
+        kept = panes_kept(window)
+        rows[i] = window.size_ms, pane_ms, window.grace_ms, panes, kept, base, windows, windows_base, feeder
         base, windows_base = base + panes, windows_base + windows
     return rows
 

@@ -141,7 +141,7 @@ def first_times(panes: Panes, a: int, size: Row, head: int, from_ms: int, to_ms:
     """Start of the first pane of the smallest size in [from_ms, to_ms) with an event, by exchange slot; NEVER where
     there is none."""
     first_ms[:] = NEVER
-    first = max(from_ms // size.pane_ms, head - size.panes + 1, 0)
+    first = max(from_ms // size.pane_ms, head - size.kept + 1, 0)
     for pane in range(first, min((to_ms - 1) // size.pane_ms, head) + 1):
         bits = panes.exchanges[a, place_of(size, pane)]
         for slot in range(CELLS // SIDES):
