@@ -1,7 +1,5 @@
 """Judging windows: which level an event or a tick justifies."""
 
-import numpy as np
-
 from processors.cascade.level import NONE, level_rank
 from processors.cascade.relative import ratio_micro, relative_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
@@ -9,7 +7,7 @@ from processors.jit import part
 from processors.metrics.metric import NOBODY
 from processors.windows.context import CHANGE_5M, RATE
 from processors.windows.layout import Array, Row
-from processors.windows.panes import BALANCE, MICRO_USD, TEN, place_of, window_sums
+from processors.windows.panes import BALANCE, MICRO_USD, TEN, count_at, place_of, window_sums
 
 
 @part
@@ -29,7 +27,7 @@ def highest_rank(sums: Array, counts: Array, pane: int, head: int, size: Row, as
     no window exceeds, because every term only rises with its figure. Mostly both give one rank, and that is it."""
     last = min(pane + TEN - 1, head)
     _, micro_usd, balance = window_sums(sums, size, head, pane)
-    events, earlier = np.int64(counts[place_of(size, pane)]), np.int64(counts[place_of(size, pane - TEN)])
+    events, earlier = count_at(counts, place_of(size, pane)), count_at(counts, place_of(size, pane - TEN))
     if pane == last:
         return judge(events, earlier, micro_usd, balance, asset, rule)[0]
     top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
@@ -38,7 +36,7 @@ def highest_rank(sums: Array, counts: Array, pane: int, head: int, size: Row, as
         place, leaves = place_of(size, end), place_of(size, end - TEN)
         micro_usd += sums[place, MICRO_USD] - sums[leaves, MICRO_USD]
         balance += sums[place, BALANCE] - sums[leaves, BALANCE]
-        events, earlier = np.int64(counts[place]), np.int64(counts[leaves])
+        events, earlier = count_at(counts, place), count_at(counts, leaves)
         rise, micro_usd_max = max(rise, events - earlier), max(micro_usd_max, micro_usd)
         if events > top_events:
             top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
@@ -60,7 +58,7 @@ def highest_level(
         if end > pane:
             micro_usd += sums[place, MICRO_USD] - sums[leaves, MICRO_USD]
             balance += sums[place, BALANCE] - sums[leaves, BALANCE]
-        events, earlier = np.int64(counts[place]), np.int64(counts[leaves])
+        events, earlier = count_at(counts, place), count_at(counts, leaves)
         rank, nano = judge(events, earlier, micro_usd, balance, asset, rule)
         if rank > best_rank or (rank == best_rank and nano >= best_nano):
             best_rank, best_nano, best_end = rank, nano, end

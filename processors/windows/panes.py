@@ -46,6 +46,12 @@ def place_of(size: Row, pane: int) -> int:
 
 
 @leaf
+def count_at(counts: Array, place: int) -> int:
+    """Events of the window that ends at the pane there."""
+    return int(np.int64(counts[place]))
+
+
+@leaf
 def pane_of(time_ms: int, size: Row) -> int:
     """The pane of a time from 1970 on."""
     return int(np.int64(np.uint64(time_ms) // np.uint64(size.pane_ms)))
@@ -57,7 +63,7 @@ def advance(panes: Panes, a: int, size: Row, head: int, pane: int, smallest: boo
     sums, counts, window = panes.sums[a], panes.counts[a], 0
     first = head + 1
     if pane - head < size.panes:
-        window = np.int64(counts[place_of(size, head)])
+        window = count_at(counts, place_of(size, head))
     else:
         first = pane - size.panes + 1
     for new in range(first, pane + 1):
@@ -85,7 +91,7 @@ def add(sums: Array, counts: Array, size: Row, head: int, pane: int, place: int,
     highest = 0
     for end in range(pane, min(pane + TEN - 1, head) + 1):
         at = place_of(size, end)
-        count = np.int64(counts[at]) + 1
+        count = count_at(counts, at) + 1
         counts[at] = count
         highest = max(highest, count)
     return highest
@@ -96,7 +102,7 @@ def highest_end(counts: Array, size: Row, head: int, pane: int) -> int:
     """The window that has that highest count, the newest of equals, named by its newest pane."""
     best, best_end = -1, pane
     for end in range(pane, min(pane + TEN - 1, head) + 1):
-        count = np.int64(counts[place_of(size, end)])
+        count = count_at(counts, place_of(size, end))
         if count >= best:
             best, best_end = count, end
     return best_end

@@ -28,6 +28,7 @@ class Reference(types.Type):  # type: ignore[misc]
 
     def __init__(self, of: type[Any]) -> None:
         self.fields: dict[str, tuple[Any, int]] = {}  # type and place in bytes
+        self.size: int
         at = 0
         for name, hint in get_type_hints(of, include_extras=True).items():
             kind = hint.__metadata__[0] if hasattr(hint, "__metadata__") else Reference(hint)
@@ -60,14 +61,14 @@ def _field(context: Any, builder: Any, reference: Reference, address: Any, name:
     word = context.get_value_type(types.intp)
     words = builder.bitcast(place, word.as_pointer())
     data = _load(builder, builder.bitcast(words, array.data.type.as_pointer()))
-    shape = [
-        _load(builder, builder.gep(words, [ir.Constant(ir.IntType(32), 1 + axis)])) for axis in range(kind.ndim)
-    ]
+    shape = [_load(builder, builder.gep(words, [ir.Constant(ir.IntType(32), 1 + axis)])) for axis in range(kind.ndim)]
     itemsize = ir.Constant(word, as_dtype(kind.dtype).itemsize)
     strides = [itemsize]
     for length in shape[:0:-1]:
         strides.insert(0, builder.mul(strides[0], length))
-    populate_array(array, data, cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides), itemsize, None)
+    populate_array(
+        array, data, cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides), itemsize, None
+    )
     return array._getvalue()
 
 

@@ -27,9 +27,9 @@ _UPPER: Final = 32  # bits below it
 
 
 class Seen(NamedTuple):
-    """A queue of the last records in a ring, and an index of it by id: 0, or, for the newest record with the id, 1 + its
-    place in the upper half and the lower half of the id in the lower one. So the index is walked without a look at the
-    ring, where every look would wait for memory."""
+    """A queue of the last records in a ring, and an index of it by id: 0, or 1 + the place of the newest record in the
+    upper half and the lower half of its id in the lower one. So the index is walked without a look at the ring, where
+    every look would wait for memory."""
 
     ids: Annotated[Array, types.int64[::1]]  # [place]
     times_ms: Annotated[Array, types.int64[::1]]  # [place]: append time

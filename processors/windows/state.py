@@ -12,6 +12,7 @@ from processors.windows.reference import reader_of
 
 BYTES: TypeAlias = Annotated[Array, types.uint8[::1]]
 BYTES2: TypeAlias = Annotated[Array, types.uint8[:, ::1]]
+BYTES3: TypeAlias = Annotated[Array, types.uint8[:, :, ::1]]
 LONGS: TypeAlias = Annotated[Array, types.int64[::1]]
 LONGS2: TypeAlias = Annotated[Array, types.int64[:, ::1]]
 
@@ -36,7 +37,7 @@ class Words(NamedTuple):
     flag_ends: LONGS  # [size]
     coverage: BYTES  # the map of what is known of the exchanges
     coverage_end: LONGS  # [1]
-    rules: Annotated[Array, types.uint8[:, :, ::1]]  # [rule, custom rule, ...]: flag with its length; the last one says that the asset is muted
+    rules: BYTES3  # [rule, custom rule, ...]: flag with its length; the last one says that the asset is muted
     rule_ends: LONGS2  # [rule, custom rule]
 
 

@@ -124,11 +124,12 @@ class Store:
     def state(self) -> int:
         """What compiled functions take: the address of a `State` as it is now, for arrays are replaced when they grow.
         Nothing may be replaced before they return."""
-        return self._holder.hold(State(
+        state = State(
             self.clock, self.assets, self.due_ms, self.panes, self.tumbling, self.bins, self.last,
-            self.sources.context, self.sizes, self.rules, self.relative, self.relative_of, self.weeks, self.checks, self.names_table, self.words,
-            self.out, self._ends, self._numbers,
-        ))  # fmt: skip
+            self.sources.context, self.sizes, self.rules, self.relative, self.relative_of, self.weeks, self.checks,
+            self.names_table, self.words, self.out, self._ends, self._numbers,
+        )  # fmt: skip
+        return self._holder.hold(state)
 
     def scalars(self, row: int) -> Row:
         """Scalars of an asset; writing to a field changes the state."""
