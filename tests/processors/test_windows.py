@@ -1,13 +1,14 @@
 """Windows: what is in them, when they are final, and in which order they come."""
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.detector import Detector, Output
-from processors.settings import DetectorSettings
+from processors.settings import DetectorSettings, RelativeSettings, RelativeWindowSettings, WindowSettings
 from processors.windows.store import Store
 from schemas.records import WindowAggregate
 from schemas.words import Exchange, Side
@@ -134,6 +135,35 @@ def test_any_order_within_the_grace_gives_the_same_windows(seed: int, count: int
         outputs = fold_all(detector, log) + silence(detector, 5_000)
         found.append(as_lines(one for one in outputs if one.topic.name == "signals.windows"))
     assert found[0] == found[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_sizes_need_not_fit_into_each_other(seed: int) -> None:
+    #  200 fits into 600 and 2,000, 300 into 600, 600 into none; 4,000 takes less late events than 2,000, 6,000 more
+    graces = {200: 1_000, 300: 1_000, 600: 1_500, 2_000: 1_000, 4_000: 500, 6_000: 3_000}
+    sizes = [
+        WindowSettings(size_ms=size, grace_ms=grace, flag=str(size), flag_events=5) for size, grace in graces.items()
+    ]
+    relative = RelativeSettings(windows=(RelativeWindowSettings(size_ms=2_000, events_min=5, scale="1"),))
+    detector = new_detector(DetectorSettings(windows=tuple(sizes), relative=relative))
+    rng, now_ms, log, expected = random.Random(seed), 5_000, [], Counter[tuple[int, int, str]]()
+    for offset in range(80):
+        now_ms += rng.choice((0, 40, 300))
+        late_ms = rng.choice((0, 100, 500, 501, 1_000, 1_001, 1_500, 3_000))
+        event = liquidation(now_ms - late_ms, exchange=rng.choice((Exchange.BYBIT, Exchange.OKX)), name=offset)
+        log.append(at(offset, now_ms, event))
+        for size_ms, grace_ms in graces.items():
+            start_ms = event.event_time_ms // size_ms * size_ms - START_MS
+            expected[size_ms, start_ms, event.exchange.value] += late_ms <= grace_ms
+    outputs = fold_all(detector, log) + silence(detector, now_ms + 200)
+    found = {
+        (size_ms, window.window_start_ms - START_MS, exchange): part.events
+        for size_ms in graces
+        for window in windows(outputs, size_ms)
+        for exchange, part in window.exchanges.items()
+    }
+    assert found == +expected
 
 
 def test_sums_return_to_nothing() -> None:
