@@ -359,9 +359,7 @@ class Detector:
 
     def _make_room(self) -> None:
         """Say how much one event may write: an alert and a state."""
-        names = self._store.names_table
-        longest = int(np.diff(names.ends, prepend=0).max()) if len(names.ends) else 0
-        self._clock["room"] = 2 * (ALERT_MAX + self._flags_bytes + 3 * longest)
+        self._clock["room"] = 2 * (ALERT_MAX + self._flags_bytes + 3 * self._store.name_max)
 
     def _take(self, outputs: list[Output]) -> None:
         """Take outputs away; where there was none, the buffer is too small."""

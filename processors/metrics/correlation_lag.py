@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from processors.jit import owning
+from processors.jit import owning, part
 from processors.metrics.correlation import pearson
 from processors.metrics.metric import Metric
 from processors.windows.layout import LONG_AGO, Array
-from processors.windows.vectors import LANES, add_all, dot, total_of
+from processors.windows.vectors import INT32_END, LANES, add_all, dot, dot_narrow, total_of
 
 
 @owning
@@ -31,6 +31,12 @@ def lag_bins(counts: Array, leader: int, lag_max: int, events_min: int) -> int:
     return _best_lag(leading, others, n, lag_max) if heard else LONG_AGO
 
 
+@part
+def _product(leading: Array, others: Array, begin: int, width: int, narrow: bool) -> int:
+    """Sum of their products; `narrow`: it is below INT32_END, because the product of the sums of the two is."""
+    return int(dot_narrow(leading, others, begin, width) if narrow else dot(leading, others, begin, width))
+
+
 @owning
 def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
     """The lag at which r of leading[k] and others[lag_max + k + lag], where both are, is highest.
@@ -41,8 +47,8 @@ def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
     for k in range(n):
         a, b = int(leading[k]), int(others[lag_max + k])
         x, xx, y, yy = x + a, xx + a * a, y + b, yy + b * b
-    width = leading.shape[0]
-    best, best_lag = pearson(n, x, y, xx, yy, dot(leading, others, lag_max, width)), 0
+    width, narrow = leading.shape[0], x * y < INT32_END
+    best, best_lag = pearson(n, x, y, xx, yy, _product(leading, others, lag_max, width, narrow)), 0
     first = np.zeros(4, np.int64)  # x, xx, y, yy of the first bins
     last = np.zeros(4, np.int64)  # and of the last
     for lag in range(1, lag_max + 1):
@@ -52,11 +58,11 @@ def _best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
             sums[1] += a * a
             sums[2] += b
             sums[3] += b * b
-        ahead = dot(leading, others, lag_max + lag, width)
+        ahead = _product(leading, others, lag_max + lag, width, narrow)
         r = pearson(n - lag, x - last[0], y - first[2], xx - last[1], yy - first[3], ahead)
         if r > best:
             best, best_lag = r, lag
-        behind = dot(leading, others, lag_max - lag, width)
+        behind = _product(leading, others, lag_max - lag, width, narrow)
         r = pearson(n - lag, x - first[0], y - last[2], xx - first[1], yy - last[3], behind)
         if r > best:
             best, best_lag = r, -lag

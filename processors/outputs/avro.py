@@ -8,14 +8,15 @@ import numpy as np
 
 from processors.jit import jit, leaf, part
 from processors.windows.layout import Array
-from processors.windows.memory import store64
+from processors.windows.memory import load64, store64
 from processors.windows.names import begin_of
 from processors.windows.state import Names
 
 NULL: Final = 0  # of a union of null and something, as encoded
 SOME: Final = 2
 LONG_MAX: Final = 10  # bytes
-_ONE: Final = np.uint64(1)
+DIGITS_MAX: Final = 19  # of an int64
+_TEN: Final = np.uint64(10)
 _SEVEN_BITS: Final = np.uint64(0x7F)
 _EXACT: Final = 1 << 50  # an estimate of a quotient below it is wrong by less than one
 
@@ -67,9 +68,13 @@ def put_piece(data: Array, at: int, piece: Array, end: int) -> int:
 @part
 def put_bytes(data: Array, at: int, source: Array, begin: int, end: int) -> int:
     """source[begin:end]."""
-    for k in range(end - begin):
-        data[at + k] = source[begin + k]
-    return at + end - begin
+    while begin + 8 <= end:
+        store64(data, at, load64(source, begin))
+        at, begin = at + 8, begin + 8
+    while begin < end:
+        data[at] = source[begin]
+        at, begin = at + 1, begin + 1
+    return at
 
 
 @part
@@ -83,31 +88,32 @@ def put_name(data: Array, at: int, a: int, names: Names) -> int:
 def put_id(data: Array, at: int, a: int, names: Names, first: int, second: int) -> int:
     """The string "asset:first", or "asset:first:second" unless that is negative."""
     begin, end = begin_of(a, names), names.ends[a]
-    length = end - begin + 1 + digits(first) + (1 + digits(second) if second >= 0 else 0)
+    of_first, of_second = digits(first), digits(second) if second >= 0 else 0
+    length = end - begin + 1 + of_first + (1 + of_second if second >= 0 else 0)
     at = put_bytes(data, put_long(data, at, length), names.data, begin, end)
-    at = _put_digits(data, at, first)
-    return _put_digits(data, at, second) if second >= 0 else at
+    at = _put_digits(data, at, first, of_first)
+    return _put_digits(data, at, second, of_second) if second >= 0 else at
 
 
 @part
 def digits(value: int) -> int:
     """Decimal digits of a number that is not negative."""
-    count = 1
-    while value > 9:
-        value //= 10
+    count, above = 1, 10
+    while value >= above and count < DIGITS_MAX:
+        above *= 10
         count += 1
     return count
 
 
 @part
-def _put_digits(data: Array, at: int, value: int) -> int:
-    """A colon and the number."""
+def _put_digits(data: Array, at: int, value: int, count: int) -> int:
+    """A colon and the number, of so many digits."""
     data[at] = ord(":")
-    end = at + 1 + digits(value)
-    for place in range(end - 1, at, -1):
-        data[place] = ord("0") + value % 10
-        value //= 10
-    return end
+    rest = np.uint64(value)
+    for place in range(at + count, at, -1):
+        data[place] = np.uint64(ord("0")) + rest % _TEN
+        rest //= _TEN
+    return at + 1 + count
 
 
 @jit

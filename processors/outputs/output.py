@@ -1,10 +1,10 @@
 """Outputs of the fold as the host takes them: bytes, with the record behind them for those who want to look at it."""
 
 import io
-from typing import Final
+from itertools import repeat
+from typing import Final, NamedTuple
 
 import fastavro
-import msgspec
 
 from processors.outputs.words import ALERTS, HEADER, LATE, PROGRESS, STATES, WINDOWS
 from processors.windows.store import Store
@@ -21,7 +21,7 @@ assert (STATES, WINDOWS, ALERTS, LATE, PROGRESS) == (0, 1, 2, 3, 4)
 WRITTEN: Final = (STATE, WINDOWS_TOPIC, ALERTS_TOPIC)  # what has a header of the fold's own, by kind
 
 
-class Output(msgspec.Struct, frozen=True, gc=False):
+class Output(NamedTuple):
     """One record to publish, in the order of the log. `value` in the wire format."""
 
     topic: Topic
@@ -60,5 +60,6 @@ def take(store: Store, outputs: list[Output]) -> None:
     data, keys = out.data[:size].tobytes(), store.keys
     kinds, rows, ends = out.places[:count].T.tolist()
     values = [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    outputs.extend(map(Output, map(TOPICS.__getitem__, kinds), map(keys.__getitem__, rows), values))
+    fields = zip(map(TOPICS.__getitem__, kinds), map(keys.__getitem__, rows), values, strict=True)
+    outputs.extend(map(tuple.__new__, repeat(Output), fields))  # half of the time of calling the class
     out.counts[:] = 0

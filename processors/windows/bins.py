@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from processors.jit import owning, part
+from processors.jit import leaf, owning, part
 from processors.windows.layout import Array, Row
 from processors.windows.vectors import add_counts
 
 BIN_MAX = 65_535  # events of one exchange in one bin of 100 ms; more count no more here, only here
 
 
-@part
-def add_bin(bins: Array, asset: Row, slot: int, bin_: int) -> None:
+@leaf
+def add_bin(bins: Array, asset: Row, slot: int, event_ms: int, bin_ms: int) -> None:
     """Count one event of exchange `slot` in a bin; `bins` is one asset's [slot, bin].
 
     A bin that is no longer kept is left out."""
-    kept = bins.shape[1]
+    kept, bin_ = bins.shape[1], int(np.int64(np.uint64(event_ms) // np.uint64(bin_ms)))
     if bin_ > asset.bin_head:
         for gone in range(max(asset.bin_head + 1, bin_ - kept + 1), bin_ + 1):
             place = np.int64(np.uint64(gone) % np.uint64(kept))

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from processors.jit import inlined, jit
+from processors.jit import inlined, jit, leaf, part
 from processors.metrics.metric import NOBODY
 from processors.windows.layout import EVENT, MICRO, Array, Row
 from processors.windows.memory import PADDING, load64
@@ -142,19 +142,19 @@ def _read(data: Array, before: int, names: Names, event: Row) -> tuple[int, int,
     if end - at < _HEADER or load64(data, at) & 0xFFFFFFFFFF != before:
         return LEFT, 0, 0
     id_begin, id_end = _string(data, at + _HEADER, end)
-    slot, at = _long(data, id_end)
+    slot, at = _short(data, id_end)
     asset_begin, asset_end = _string(data, at, end)
     instrument_begin, at = _string(data, asset_end, end)
     if at > end or not (_ascii(data, id_begin, id_end) and _ascii(data, asset_begin, asset_end)):
         return LEFT, 0, 0
     if not _ascii(data, instrument_begin, at):
         return LEFT, 0, 0
-    market, at = _long(data, at)
-    side, at = _long(data, at)
+    market, at = _short(data, at)
+    side, at = _short(data, at)
     event.price = double(data, at)
     event.notional_usd = double(data, at + 16)
-    price_kind, at = _long(data, at + 24)
-    tape, at = _long(data, at)
+    price_kind, at = _short(data, at + 24)
+    tape, at = _short(data, at)
     event.event_ms, at = _long(data, at)
     _, at = _long(data, at)
     event.backlog = data[at]
@@ -178,11 +178,18 @@ def double(data: Array, at: int) -> float:
     return float(np.int64(load64(data, at)).view(np.float64))
 
 
-@jit
+@leaf
+def _short(data: Array, at: int) -> tuple[int, int]:
+    """The same as `_long`, for what mostly is one byte: enums and lengths."""
+    if data[at] > _SEVEN_BITS:
+        return _long(data, at)
+    byte = np.int64(data[at])
+    return int((byte >> 1) ^ -(byte & 1)), at + 1
+
+
+@part
 def _long(data: Array, at: int) -> tuple[int, int]:
     """A zigzag variable-length integer and the place behind it; one that is too long is -1."""
-    if data[at] <= _SEVEN_BITS:  # mostly: enums and lengths
-        return int(np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1)), at + 1
     value, shift = np.uint64(0), np.uint64(0)
     for _ in range(_VARINT_MAX):
         byte = np.uint64(data[at])
@@ -194,16 +201,16 @@ def _long(data: Array, at: int) -> tuple[int, int]:
     return -1, at
 
 
-@jit
+@leaf
 def _string(data: Array, at: int, end: int) -> tuple[int, int]:
     """Begin and end of a string; both behind `end` when it does not fit before it."""
     if at >= end:
         return end + 1, end + 1
-    length, at = _long(data, at)
+    length, at = _short(data, at)
     return (at, at + length) if 0 <= length <= end - at else (end + 1, end + 1)
 
 
-@jit
+@part
 def _ascii(data: Array, begin: int, end: int) -> bool:
     high, at = np.uint64(0), begin
     while at + 8 <= end:

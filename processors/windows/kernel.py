@@ -18,7 +18,7 @@ from processors.windows.context import refresh_context
 from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, refresh_correlation
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
-from processors.windows.panes import TEN, add, advance, first_times, highest_end, pane_of, place_of
+from processors.windows.panes import TEN, add, advance, first_times, highest_end, own_place_of, pane_of, place_of
 from processors.windows.seen import note, seen_at, touch
 from processors.windows.state import State, state_at
 from processors.windows.tumbling import is_fed, put_cell, window_place
@@ -41,19 +41,18 @@ def fold_run(events: Array, data: Array, start: int, ids: int, at: int) -> tuple
     touch(events, start, seen)
     for i in range(start, events.shape[0]):
         event = events[i]
-        if not has_room(time.room + event.end - event.begin, state):
+        room = time.room + event.end - event.begin
+        if not has_room(room, state):
             return i, NO_ROOM
         time.offset = event.offset
         time.now_ms = max(time.now_ms, event.append_ms)
-        if time.now_ms >= time.alarm_ms and not clock_is_due(state):
+        if time.now_ms >= time.alarm_ms and not (clock_is_due(state) and has_room(room, state)):
             return i, NO_ROOM
         if time.tapes[event.slot] != event.tape:
             time.tapes[event.slot] = event.tape
             return i, NEW_TAPE
         if time.now_ms >= time.stale_ms:
             return i, NEW_TAPE
-        if not has_room(time.room + event.end - event.begin, state):
-            return i, NO_ROOM
         if note(event.id, event.append_ms, seen) or event.offset < state.assets[event.asset].next_offset:
             continue
         _fold(event, data, state)
@@ -90,15 +89,15 @@ def _fold(event: Row, data: Array, state: State) -> None:
 def _keep(event: Row, event_ms: int, state: State) -> None:
     """Keep what lies beside the windows: bins, the last events, the newest time, who moved first."""
     asset = state.assets[event.asset]
-    add_bin(state.bins[event.asset], asset, event.slot, event_ms // state.rules[asset.rule].lag_bin_ms)
+    add_bin(state.bins[event.asset], asset, event.slot, event_ms, state.rules[asset.rule].lag_bin_ms)
     last = state.last[event.asset][asset.events % LAST_EVENTS]
     last.event_time_ms, last.price, last.notional_usd = event_ms, event.price, event.notional_usd
     last.exchange, last.side = event.slot, event.side
     asset.events += 1
     asset.newest_ms = max(asset.newest_ms, event_ms)
     if asset.level > NONE and event_ms >= asset.episode_from_ms:
-        pane_ms = state.sizes[0].pane_ms
-        asset.first_ms[event.slot] = min(asset.first_ms[event.slot], event_ms // pane_ms * pane_ms)
+        size = state.sizes[0]
+        asset.first_ms[event.slot] = min(asset.first_ms[event.slot], pane_of(event_ms, size) * size.pane_ms)
     asset.fresh = True
     asset.dirty = True
     asset.quiet = False
@@ -138,7 +137,7 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
             asset.closes_ms[s] = closes_ms
             note_due(a, closes_ms, state)
         if s == rule.judged:
-            put_cell(state.panes.cells[a, place - size.base], cell, micro_usd)
+            put_cell(state.panes.cells[a, own_place_of(size, pane)], cell, micro_usd)
             if count > rule.level_events[EXTREME]:
                 rank = EXTREME  # by count alone
             else:

@@ -52,10 +52,10 @@ def row_of(data: Array, begin: int, end: int, names: Names) -> int:
         row = names.table[slot] - 1
         start = begin_of(row, names)
         if names.ends[row] - start == end - begin:
-            same = True
-            for k in range(end - begin):
-                same = same and names.data[start + k] == data[begin + k]
-            if same:
+            at = begin
+            while at < end and names.data[start + at - begin] == data[at]:
+                at += 1
+            if at == end:
                 return int(row)
         slot = (slot + 1) & mask
     return NOBODY

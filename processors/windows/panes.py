@@ -41,8 +41,14 @@ def new_panes(assets: int, panes: int, smallest: int, judged: int) -> Panes:
 
 @leaf
 def place_of(size: Row, pane: int) -> int:
-    """Where a pane lies in an asset's row."""
-    return int(size.base + (pane & (size.panes - 1)))
+    """Where a pane lies in an asset's row. Unsigned: an index that may be negative takes three instructions more."""
+    return int(np.uintp(size.base + (pane & (size.panes - 1))))
+
+
+@leaf
+def own_place_of(size: Row, pane: int) -> int:
+    """Where a pane lies in a row of its own size alone."""
+    return int(np.uintp(pane & (size.panes - 1)))
 
 
 @leaf
@@ -76,7 +82,7 @@ def advance(panes: Panes, a: int, size: Row, head: int, pane: int, smallest: boo
             if smallest:
                 panes.exchanges[a, place] = 0
             if judged:
-                cells = panes.cells[a, place - size.base]
+                cells = panes.cells[a, own_place_of(size, new)]
                 for cell in range(cells.shape[0]):
                     cells[cell, 0] = cells[cell, 1] = 0
 
@@ -127,7 +133,7 @@ def window_cells(panes: Panes, a: int, size: Row, head: int, end: int, cells: Ar
     for pane in range(max(end - TEN + 1, head - size.panes + 1), min(end, head) + 1):
         place = place_of(size, pane)
         if panes.sums[a, place, EVENTS]:
-            found = panes.cells[a, place - size.base]
+            found = panes.cells[a, own_place_of(size, pane)]
             for cell in range(cells.shape[0]):
                 cells[cell, 0] += found[cell, 0]
                 cells[cell, 1] += found[cell, 1]

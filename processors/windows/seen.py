@@ -10,7 +10,7 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from numba import types
 
-from processors.jit import jit
+from processors.jit import jit, leaf
 from processors.windows.layout import Array
 from processors.windows.memory import PADDING, load64
 from processors.windows.reference import reader_of
@@ -128,7 +128,7 @@ def note(id_: int, time_ms: int, seen: Seen) -> bool:
     return double
 
 
-@jit
+@leaf
 def _slot_of(id_: int, seen: Seen) -> int:
     """The slot that holds the id, or the empty one where it belongs."""
     mask = seen.slots.shape[0] - 1
@@ -141,7 +141,7 @@ def _slot_of(id_: int, seen: Seen) -> int:
     return int(slot)
 
 
-@jit
+@leaf
 def _drop_first(seen: Seen) -> bool:
     """Drop the oldest record; True when its id is known no more."""
     counts, mask = seen.counts, seen.slots.shape[0] - 1

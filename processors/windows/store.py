@@ -58,6 +58,7 @@ class Store:
         self.relative_of = np.array([places.get(window.size_ms, NOBODY) for window in settings.windows], np.int64)
         self.names: list[str] = []
         self.names_table = names_of(self.names)
+        self.name_max = 0  # bytes of the longest
         self.keys = [f"{PROGRESS_KEY}/{partition or 0}"]  # of outputs, by row; that of no asset, NOBODY, is the last
         self.words = words_of(settings, headers)
         self.out = new_out(OUTPUTS_FIRST)
@@ -115,6 +116,7 @@ class Store:
                 self._grow(2 * row)
             self.names.append(asset)
             self.keys.insert(row, asset)
+            self.name_max = max(self.name_max, len(asset.encode()))
             self.names_table = names_of(self.names)
             self.clock["count"] = len(self.names)
             self.assets[row]["rule"] = self._rule_of.get(asset, 0)

@@ -18,7 +18,7 @@ def new_tumbling(assets: int, windows: int) -> Array:
 @leaf
 def window_place(size: Row, window: int) -> int:
     """Where a window, its start / its size, lies in an asset's row."""
-    return int(size.windows_base + (window & (size.windows - 1)))
+    return int(np.uintp(size.windows_base + (window & (size.windows - 1))))
 
 
 @leaf

@@ -15,6 +15,7 @@ from processors.jit import part
 from processors.windows.layout import Array
 
 LANES: Final = 8
+INT32_END: Final = 1 << 31
 _NARROW, _WIDE, _LONG = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32, 64))
 
 
@@ -31,6 +32,22 @@ def dot(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
             right = builder.sext(_load(builder, y, builder.add(arguments[2], k), _WIDE), _LONG)
             builder.store(builder.add(builder.load(total), builder.mul(left, right)), total)
         return _sum(builder, builder.load(total))
+
+    return types.int64(x, y, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot_narrow(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
+    """The same where all are positive and the sum is below INT32_END."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, y = (context.make_array(kind)(context, builder, given).data for kind, given in
+                zip(signature.args[:2], arguments[:2], strict=True))  # fmt: skip
+        total = cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * LANES))
+        with _steps(builder, arguments[3]) as k:
+            left, right = _load(builder, x, k, _WIDE), _load(builder, y, builder.add(arguments[2], k), _WIDE)
+            builder.store(builder.add(builder.load(total), builder.mul(left, right)), total)
+        return builder.zext(_sum(builder, builder.load(total)), ir.IntType(64))
 
     return types.int64(x, y, types.intp, types.intp), generate
 
