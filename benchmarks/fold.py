@@ -13,7 +13,7 @@ from processors.settings import DetectorSettings
 from processors.windows.intake import read_run
 from processors.windows.kernel import NEW_TAPE, NO_ROOM, RUN_ENDS, fold_run
 from processors.windows.reference import Holder
-from processors.windows.seen import Seen, new_seen
+from processors.windows.seen import Seen, new_seen, note_run
 from processors.windows.store import Store
 from schemas.codec import Codec
 from schemas.records import Liquidation
@@ -87,11 +87,12 @@ def panes_and_levels_s(runs: list[list[Encoded]], warm: int) -> float:
     for number, part in enumerate(runs):
         read = read_run(part, store, header, lambda value: CODEC.decode(Liquidation, value))
         started_ns = time.process_time_ns()
-        at, why = fold_run(read.events, read.data, 0, ids, store.state)
+        note_run(read.events, ids)
+        at, why = fold_run(read.events, read.data, 0, store.state)
         while why != RUN_ENDS:
             assert why in (NEW_TAPE, NO_ROOM)
             store.out.counts[:] = 0
-            at, why = fold_run(read.events, read.data, at, ids, store.state)
+            at, why = fold_run(read.events, read.data, at, store.state)
         store.out.counts[:] = 0
         if number >= warm:
             spent_ns += time.process_time_ns() - started_ns

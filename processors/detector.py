@@ -34,7 +34,7 @@ from processors.windows.intake import Consumed, Refused, read_run
 from processors.windows.kernel import CHECK, NEW_TAPE, RUN_ENDS, fold_run, meet, tick
 from processors.windows.layout import LONG_AGO, NEVER, NO_PARTITION, Array
 from processors.windows.reference import Holder
-from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, Seen, new_seen, note_all, with_room
+from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, Seen, new_seen, note_all, note_run, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store
 from schemas.codec import Codec
@@ -172,9 +172,9 @@ class Detector:
         self._make_room()
         outputs: list[Output] = []
         at, why = 0, RUN_ENDS
-        ids = self._ids.hold(self._seen)
+        note_run(read.events, self._ids.hold(self._seen))
         while True:
-            at, why = fold_run(read.events, read.data, at, ids, self._store.state)
+            at, why = fold_run(read.events, read.data, at, self._store.state)
             if why == RUN_ENDS:
                 break
             if why == NEW_TAPE:

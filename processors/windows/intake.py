@@ -124,6 +124,7 @@ def read_values(
         event = events[i]
         event.offset, event.append_ms = given[i], given[count + i]
         event.begin = events[i - 1].end if i else 0
+        event.double = 0
         event.end = event.begin + given[2 * count + i]
         if i and event.offset <= events[i - 1].offset:
             return i, DISORDERED, 0, 0

@@ -19,7 +19,6 @@ from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, 
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
 from processors.windows.panes import TEN, add, advance, first_times, highest_end, own_place_of, pane_of, place_of
-from processors.windows.seen import note, seen_at, touch
 from processors.windows.state import State, state_at
 from processors.windows.tumbling import is_fed, put_cell, window_place
 from schemas.words import AlertKind
@@ -30,15 +29,14 @@ _RAISED, _UPDATED = tuple(AlertKind).index(AlertKind.RAISED), tuple(AlertKind).i
 
 
 @jit
-def fold_run(events: Array, data: Array, start: int, ids: int, at: int) -> tuple[int, int]:
-    """Fold records from `start` on until one needs help: (its index, why). `data` holds their values; `ids` and `at`
-    are the addresses of the `Seen` and of the `State`.
+def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]:
+    """Fold records from `start` on until one needs help: (its index, why). `data` holds their values; `at` is the
+    address of the `State`. Of the duplicates `seen.note_run` has told.
 
     NO_ROOM: outputs must be taken away, or their buffer is too small. NEW_TAPE: what is known of an exchange changed.
     CHECK: the record before the index is folded, and custom rules of the assets in `state.checks` are to be checked."""
-    seen, state = seen_at(ids), state_at(at)
+    state = state_at(at)
     time = state.clock[0]
-    touch(events, start, seen)
     for i in range(start, events.shape[0]):
         event = events[i]
         room = time.room + event.end - event.begin
@@ -53,7 +51,7 @@ def fold_run(events: Array, data: Array, start: int, ids: int, at: int) -> tuple
             return i, NEW_TAPE
         if time.now_ms >= time.stale_ms:
             return i, NEW_TAPE
-        if note(event.id, event.append_ms, seen) or event.offset < state.assets[event.asset].next_offset:
+        if event.double or event.offset < state.assets[event.asset].next_offset:
             continue
         _fold(event, data, state)
         if time.checks:

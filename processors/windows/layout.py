@@ -118,6 +118,7 @@ EVENT: Final = np.dtype(
         ("side", np.int64),
         ("tape", np.int64),
         ("backlog", np.int64),
+        ("double", np.int64),  # its id was heard within ten minutes
     ]
 )
 

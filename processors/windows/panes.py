@@ -15,6 +15,7 @@ from numba import types
 from processors.jit import inlined, jit, leaf, part
 from processors.settings import PANES_A_WINDOW
 from processors.windows.layout import CELLS, NEVER, SIDES, Array, Row
+from processors.windows.vectors import WIDEST, raise_counts
 
 TEN = PANES_A_WINDOW
 EVENTS, MICRO_USD, BALANCE = range(3)  # of a pane: all cells together; longs - shorts
@@ -33,7 +34,7 @@ def new_panes(assets: int, panes: int, smallest: int, judged: int) -> Panes:
     """Empty rings of so many panes in all, of the smallest size and of the judged one."""
     return Panes(
         np.zeros((assets, panes, 3), np.int64),
-        np.zeros((assets, panes), np.int32),
+        np.zeros((assets, panes + WIDEST), np.int32),  # some behind the end, which are looked at and stay 0
         np.zeros((assets, smallest), np.uint32),
         np.zeros((assets, judged, CELLS, 2), np.int64),
     )
@@ -94,13 +95,12 @@ def add(sums: Array, counts: Array, size: Row, head: int, pane: int, place: int,
     sums[place, EVENTS] += 1
     sums[place, MICRO_USD] += micro_usd
     sums[place, BALANCE] += balance
-    highest = 0
-    for end in range(pane, min(pane + TEN - 1, head) + 1):
-        at = place_of(size, end)
-        count = count_at(counts, at) + 1
-        counts[at] = count
-        highest = max(highest, count)
-    return highest
+    held = min(TEN, head - pane + 1)
+    before_the_end = min(held, size.panes - (pane & (size.panes - 1)))  # of the ring
+    highest = raise_counts(counts, place, before_the_end)
+    if before_the_end < held:
+        highest = max(highest, raise_counts(counts, size.base, held - before_the_end))
+    return int(highest)
 
 
 @part

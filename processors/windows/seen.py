@@ -10,7 +10,7 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from numba import types
 
-from processors.jit import jit, leaf
+from processors.jit import jit, leaf, part
 from processors.windows.layout import Array
 from processors.windows.memory import PADDING, load64
 from processors.windows.reference import reader_of
@@ -19,6 +19,7 @@ SPAN_MS: Final = 600_000
 IDS_MAX: Final = 2_000_000  # 3,333/s for ten minutes in one partition; 16 bytes and 17 of the index each: 66 MB
 IDS_FIRST: Final = 1_024
 FIRST, COUNT, FORGOTTEN, DOUBLED, TOUCHED = range(5)  # of `counts`
+AT_ONCE: Final = 128  # two cache lines each, which the nearest cache of any processor holds
 _FACTOR: Final = np.uint64(0xC6A4A7935BD1E995)
 _SHIFT: Final = np.uint64(47)
 _ONE: Final = np.uint64(1)
@@ -88,12 +89,23 @@ def hash_of(data: Array, begin: int, end: int) -> int:
 
 
 @jit
-def touch(events: Array, start: int, seen: Seen) -> None:
-    """Look at the slots that a run (EVENT rows) will need, and at those of as many oldest ids, all at once: one after
-    the other each would wait for memory."""
+def note_run(events: Array, at: int) -> None:
+    """Take note of a run (EVENT rows), once, and mark what is a duplicate. `at`: address of the `Seen`."""
+    seen = seen_at(at)
+    for first in range(0, events.shape[0], AT_ONCE):
+        end = min(first + AT_ONCE, events.shape[0])
+        _touch(events, first, end, seen)
+        for i in range(first, end):
+            events[i].double = note(events[i].id, events[i].append_ms, seen)
+
+
+@part
+def _touch(events: Array, first: int, end: int, seen: Seen) -> None:
+    """Look at the slots that events will need, and at those of as many oldest ids, all at once: one after the other
+    each would wait for memory."""
     mask, total = seen.slots.shape[0] - 1, 0
     place, kept = seen.counts[FIRST], seen.ids.shape[0]
-    for i in range(start, events.shape[0]):
+    for i in range(first, end):
         total += seen.slots[events[i].id & mask]
         total += seen.slots[seen.ids[place] & mask]
         place = 0 if place + 1 == kept else place + 1

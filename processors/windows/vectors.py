@@ -15,8 +15,11 @@ from processors.jit import part
 from processors.windows.layout import Array
 
 LANES: Final = 8
+WIDEST: Final = 16
 INT32_END: Final = 1 << 31
 _NARROW, _WIDE, _LONG = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32, 64))
+
+_WIDEST = ir.VectorType(ir.IntType(32), WIDEST)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -50,6 +53,33 @@ def dot_narrow(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
         return builder.zext(_sum(builder, builder.load(total)), ir.IntType(64))
 
     return types.int64(x, y, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def raise_counts(typing: Any, counts: Any, begin: Any, count: Any) -> Any:
+    """Add 1 to counts[begin:begin + count] (int32), at most WIDEST; the highest of them. No loop, whose end the
+    processor would guess wrong. It looks at WIDEST counts, which must be there."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = _place(builder, data, arguments[1], _WIDEST)
+        lanes = ir.Constant(_WIDEST, list(range(WIDEST)))
+        many = builder.trunc(arguments[2], _WIDEST.element)
+        all_ = builder.shuffle_vector(
+            builder.insert_element(ir.Constant(_WIDEST, ir.Undefined), many, ir.Constant(ir.IntType(32), 0)),
+            ir.Constant(_WIDEST, ir.Undefined),
+            ir.Constant(_WIDEST, [0] * WIDEST),
+        )
+        among = builder.icmp_signed("<", lanes, all_)
+        raised = builder.add(builder.load(place, align=4), builder.zext(among, _WIDEST))
+        builder.store(raised, place, align=4)
+        highest = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_WIDEST.element, [_WIDEST]), f"llvm.vector.reduce.smax.v{WIDEST}i32"
+        )
+        zeros = ir.Constant(_WIDEST, [0] * WIDEST)
+        return builder.sext(builder.call(highest, [builder.select(among, raised, zeros)]), ir.IntType(64))
+
+    return types.int64(counts, types.intp, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

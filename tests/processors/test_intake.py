@@ -82,5 +82,6 @@ def test_fields_of_a_row() -> None:
         "offset": 4, "append_ms": 99, "begin": 0, "end": len(value), "id": id_of("x:1"), "event_ms": 77,
         "micro_usd": 7_500_000, "price": 2.5, "notional_usd": 7.5000005, "asset": 0,
         "slot": EXCHANGE_SLOTS["okx"], "side": 1, "tape": tuple(Completeness).index(Completeness.PARTIAL), "backlog": 1,
+        "double": 0,
     }  # fmt: skip
     assert np.array_equal(store.names, ["ETH"])
