@@ -16,7 +16,7 @@ from runtime.settings import Section, StageSettings
 
 PANES_A_WINDOW: Final = 10  # a window is ten panes, so a hopping window moves by a tenth of its size
 WINDOWS_MAX: Final = 8
-PANES_MAX: Final = 4_096  # of all sizes: 32 cells of 12 bytes each, 1.5 MB an asset; as published 768 panes, 300 KB
+PANES_MAX: Final = 4_096  # of all sizes; were all of the judged one, 1.4 MB an asset; as published 768, 120 KB in all
 FLAGS: Final = ("flash_crash", "momentum", "standard_cascade", "position_unwinding", "trend", "regime")
 WEIGHTS_SUM_TOLERANCE: Final = Fraction(1, 1_000_000)
 RELATIVE_SIZES_MAX: Final = 3
