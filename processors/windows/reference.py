@@ -48,6 +48,7 @@ class _Fields(AttributeTemplate):  # type: ignore[misc]
     key = Reference
 
     def generic_resolve(self, reference: Reference, name: str) -> Any:
+        """The type of a field."""
         return reference.fields[name][0] if name in reference.fields else None
 
 
