@@ -21,7 +21,8 @@ def replay(
     to: Annotated[str | None, typer.Option(help="Moment behind the last; default: the end as it is now.")] = None,
     verify: Annotated[bool, typer.Option(help="Compare with the alerts topic, field by field.")] = False,
 ) -> None:
-    """Fold a range of the topics with its journal again and write the alerts that it gave.
+    """Fold a range of the topics with its journal again and write the alerts that it gave; those of the market (*) are
+    folded from signals.state, as far back as it is kept and as far as a worker has come.
 
     The last line is JSON; with --verify it counts the alerts that are missing in the topic, extra there or different,
     shows the first difference, and names episodes that began before what can be replayed. Exit code 1 if any
