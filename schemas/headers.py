@@ -2,4 +2,4 @@
 
 from typing import Final
 
-SENT_HEADER: Final = "sent_time_us"  # of all that the detector publishes: when it was sent, by its own clock, in digits
+SENT_HEADER: Final = "sent_time_us"  # of alerts, late events and dead letters: when, by the detector's clock, in digits
