@@ -125,8 +125,9 @@ def _produce(kafka: KafkaSettings, topic: str, sent_s: dict[Id, float]) -> None:
     start_s = time.perf_counter()
     for number in range(RATE_PER_S * SECONDS):
         due_s = start_s + number / RATE_PER_S
+        producer.poll(0)
         while (early_s := due_s - time.perf_counter()) > 0:
-            producer.poll(min(early_s, 0.0005))
+            time.sleep(early_s)  # `poll` rounds what is below a millisecond to 0 and would keep a core busy
         event = cascade_event(number)
         value = CODEC.encode(LIQUIDATIONS, event)
         handed_s = time.perf_counter()
