@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from pydantic import ValidationError
 
+from processors.overrides import check_name
 from processors.settings import ASSETS_MAX, SHARED, DetectorSettings
 from runtime.settings import sentences
 from schemas.errors import SettingsError
@@ -68,6 +69,7 @@ def changed(now: DetectorSettings, key: str, value: bytes) -> Changed:
         raise SettingsError(f"settings record: detector.assets would hold {len(assets)} assets, at most {ASSETS_MAX}")
     settings = now.model_copy(update={"assets": assets})
     try:
+        check_name(key)
         settings.of(key)  # of all the others it is known that they fit
     except ValidationError as exc:
         raise SettingsError("settings record: " + sentences(exc, below="detector")) from exc

@@ -27,6 +27,12 @@ def put_over(tree: dict[str, Any], override: Mapping[str, Any], place: tuple[str
             tree[key] = value
 
 
+def check_name(asset: str) -> None:
+    """Raises ValidationError for what can be no asset: settings under a wrong name would hold for nothing."""
+    if not asset or asset == "*" or asset != asset.strip().upper():
+        raise wrong(("assets", asset), "must be an asset as it stands in the topics, such as BTC", asset)
+
+
 def wrong(place: tuple[int | str, ...], sentence: str, given: Any) -> ValidationError:
     """An error at one key."""
     kind = PydanticCustomError("override", "{sentence}", {"sentence": sentence})

@@ -3,7 +3,8 @@
     events_per_s > 8 and long_share > 0.9 and (funding_rate_8h > 0.0005 or open_interest_change_5m_pct < -1)
 
 An expression is parsed once. Only comparisons, and/or/not, + - * /, numbers, figures and abs/min/max may stand in it;
-simpleeval evaluates what is left. A rule that asks for a figure without data, or divides by 0, is not met."""
+simpleeval evaluates what is left. A rule that asks for a figure without data, divides by 0 or exceeds
+what a float holds is not met."""
 
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,7 +109,7 @@ class Rule:
         self._record = record
         try:
             return bool(self._evaluator.eval(self._expression, previously_parsed=self._node))
-        except (_NoData, ZeroDivisionError):
+        except (_NoData, ArithmeticError):
             return False
         finally:
             self._record = None

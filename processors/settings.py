@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from processors.host.settings import HostSettings
 from processors.market.settings import MarketSettings
-from processors.overrides import placed, put_over, wrong
+from processors.overrides import check_name, placed, put_over, wrong
 from processors.rules import Figures, Rule, RuleError, figures
 from runtime.settings import Section, StageSettings
 
@@ -238,6 +238,7 @@ class DetectorSettings(Section):
             except RuleError as exc:
                 raise wrong(("rules", place, "expression"), f"rule {rule.name}, {exc}", rule.expression) from exc
         for asset in self.assets:
+            check_name(asset)
             self.of(asset)
         return self
 

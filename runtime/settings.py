@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,7 @@ from schemas.topics import PARTITIONS_DEFAULT
 FILE_VARIABLE: Final = "LIQCASCADE_SETTINGS"
 FILE_DEFAULT: Final = "liqcascade.toml"
 REGISTRY_VARIABLE: Final = "SCHEMA_REGISTRY_URL"  # the name that other Kafka programs know
+NUMBER_MAX: Final = 1e15  # 31,000 years in ms, and more USD than there are; a thousand of them fit into 63 bits
 GIVEN_CHARS_MAX: Final = 120  # of a value that does not fit
 
 
@@ -30,6 +31,22 @@ class Section(BaseModel):
     """One section of the settings tree; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def be_a_number(cls, given: Any, info: ValidationInfo) -> Any:
+        """True would else be taken for 1."""
+        if isinstance(given, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise ValueError("must be a number")
+        return given
+
+    @field_validator("*")
+    @classmethod
+    def be_within(cls, value: Any) -> Any:
+        """What is computed from settings stays within 64 bits."""
+        if isinstance(value, int | float) and not abs(value) <= NUMBER_MAX:
+            raise ValueError(f"must be a number within ±{NUMBER_MAX:.0e}")
+        return value
 
 
 class KafkaSettings(Section):

@@ -1,14 +1,19 @@
 """Settings of single assets, and records that change them while running."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from processors.in_force import ALL, VALUE_BYTES_MAX, Running, changed, encode, read, tree_of
 from processors.settings import DetectorSettings, ProcessorSettings
 from runtime.settings import load
 from schemas.errors import SettingsError
+from tests.processors.logs import at, fold_all, liquidation, new_detector, tick
 
+RULE = {"name": "a", "level": "ALERT"}
 TREE = DetectorSettings(hold_ms=9_000)
 
 
@@ -35,6 +40,65 @@ def test_an_override_that_does_not_fit_is_named(override: Any, sentence: str) ->
         load(ProcessorSettings, detector={"assets": {"ETH": {"mute": True}, "BTC": override}})
     assert sentence in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"levels": {"extreme_events_per_s": float("inf")}}, "detector.levels.extreme_events_per_s: must be a number"),
+        ({"levels": {"extreme_events_per_s": 1e300}}, "extreme_events_per_s: must be a number within ±1e+15"),
+        ({"score": {"events_per_s_critical": "1e400"}}, "score.events_per_s_critical: must be a number within ±1e+15"),
+        ({"levels": {"alert_events_per_s": float("nan")}}, "levels.alert_events_per_s: must be"),
+        ({"hold_ms": 99_999_999_999_999_999_999}, "detector.hold_ms: must be a number within"),
+        ({"hold_ms": True}, "detector.hold_ms: must be a number, was True"),
+        ({"windows": [{"size_ms": 105, "grace_ms": 1, "flag": "a", "flag_events": 1}]}, "detector.windows.0.size_ms"),
+        ({"assets": {"*": {"mute": True}}}, "detector.assets.*: must be an asset as it stands in the topics"),
+        ({"assets": {"": {"mute": True}}}, "detector.assets.: must be an asset"),
+        ({"assets": {"btc": {"mute": True}}}, "detector.assets.btc: must be an asset"),
+        ({"profile": "relativ"}, "detector.profile: must be 'absolute', 'relative' or 'either', was 'relativ'"),
+        ({"relative": {"watch_ratio": 1.23456}}, "detector.relative: watch_ratio must have at most 4 decimals"),
+        ({"relative": {"hours_min": 200}}, "detector.relative.hours_min: must be less than or equal to 168, was 200"),
+        ({"judged_size_ms": 2_001}, "detector: judged_size_ms must be the size_ms of one of windows, was 2001"),
+        ({"hold": 3}, "detector.hold is not a setting (see `liqcascade settings show`)"),
+        ({"rules": [RULE | {"expression": "9**9**9 > 1"}]}, "detector.rules.0.expression: rule a, column 1: Pow"),
+        ({"rules": [RULE | {"expression": "1" * 10**6}]}, "rule a, it has 1000000 characters, at most 500"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named_before_anything_starts(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(ProcessorSettings, detector=given)
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def numbers(tree: dict[str, Any], place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Places of all numbers of a tree."""
+    for key, value in tree.items():
+        for number, one in enumerate(value if isinstance(value, tuple) else [value]):
+            at = (*place, key, number) if isinstance(value, tuple) else (*place, key)
+            if isinstance(one, dict):
+                yield from numbers(one, at)
+            elif isinstance(one, int | float) and not isinstance(one, bool):
+                yield at
+
+
+@pytest.mark.parametrize(
+    "place", [*numbers(DetectorSettings().model_dump())], ids=lambda place: ".".join(map(str, place))
+)
+def test_whatever_number_is_accepted_can_be_computed_with(place: tuple[Any, ...]) -> None:
+    for number in (1e-300, 1, 10**15, 1e15):
+        tree = json.loads(DetectorSettings().model_dump_json())
+        part = tree
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = number
+        try:
+            settings = DetectorSettings.model_validate(tree)
+        except ValidationError:
+            continue
+        detector = new_detector(settings)
+        fold_all(detector, [at(i, i, liquidation(i, name=i)) for i in range(30)])
+        detector.apply(tick(0, 30_000, after_offset=29))
 
 
 def test_an_asset_differs_in_the_keys_that_it_names() -> None:
@@ -77,6 +141,10 @@ def test_a_record_of_all_replaces_everything() -> None:
         ("BTC", b"{", "settings record"),
         ("BTC", b'{"origin": "else", "settings": {}}', "origin"),
         ("", encode("command", {}), "must be an asset or *"),
+        ("btc", encode("command", {"mute": True}), "detector.assets.btc: must be an asset as it stands in the topics"),
+        ("BTC", encode("command", {"hold_ms": True}), "detector.assets.BTC.hold_ms: must be a number, was True"),
+        ("BTC", encode("command", {"hold_ms": 10**19}), "detector.assets.BTC.hold_ms: must be a number within"),
+        ("BTC", b'{"origin": "command", "settings": {"score": {"boost": 1e300}}}', "detector.assets.BTC.score.boost: "),
         (ALL, encode("command", {"hold_ms": 0}), "detector.hold_ms: must be"),
         (ALL, encode("command", {"tick_lag_ms": 7}), "detector.tick_lag_ms cannot change while"),
         (ALL, encode("command", {"correlation": {"span_ms": 30_000}}), "detector.correlation cannot change"),
