@@ -1,4 +1,5 @@
-"""Cascades on several assets with all that goes wrong in a feed, appended at their pace; and what is known beside."""
+"""Cascades on several assets with all that goes wrong in a feed, appended at their pace; what is known beside; and
+settings that change on the way."""
 
 import threading
 import time
@@ -7,11 +8,12 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from processors.in_force import encode
 from runtime.kafka import producer_config, topic_names
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.records import FeedHealth, Funding, Liquidation, OpenInterest, Record
-from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, Topic
+from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, SETTINGS, Topic
 from schemas.words import Completeness, Exchange, FeedState, Market, PriceKind, Side
 
 ASSETS: Final = ("BTC", "ETH", "SOL", "DOGE", "XRP", "PEPE", "牛")
@@ -21,6 +23,15 @@ CYCLE_S: Final = 30.0  # a cascade of 15 s, then calm
 PEAK_PER_S: Final = 120.0
 APART_S: Final = 1.5  # from one asset's cascade to the next one's
 CONTEXT_EVERY_STEPS: Final = 10
+SETTINGS_EVERY_STEPS: Final = 100
+SETTINGS_TREES: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"mute": True},
+    {"hold_ms": 3_000, "levels": {"watch_events_per_s": 3}},
+    {"profile": "either", "rules": [{"name": "few", "level": "WATCH", "expression": "events >= 3"}]},
+    {"profile": "relative", "relative": {"hours_min": 1}},
+    {"levels": {"watch_events_per_s": -1}},  # is refused
+)
 LAGS_MS: Final = (5, 20, 100, 300, 1_000, 1_000, 3_300, 6_000, 40_000)
 KEPT_MAX: Final = 200  # of which one may come again
 FLUSH_S_MAX: Final = 60.0
@@ -60,6 +71,9 @@ class Load(threading.Thread):
                     self._append_liquidation(asset)
             if step % CONTEXT_EVERY_STEPS == 0:
                 self._held += [self._context(self._dice.choice(ASSETS)) for _ in range(4)]
+            if step % SETTINGS_EVERY_STEPS == 0:
+                tree = self._dice.choice(SETTINGS_TREES)
+                self._produce(SETTINGS, self._dice.choice(ASSETS), encode("command", tree))
             if time.monotonic() >= self._hold_until_s:
                 for topic, key, record in self._held:
                     self._produce(topic, key, self._codec.encode(topic, record))
