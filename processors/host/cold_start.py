@@ -65,18 +65,20 @@ def begin(past: Past, codec: Codec, detector: Fold, *, low: int) -> Begun:
     for _ in past.fold(detector, liquidations, entries(), from_ms=lead.context_from_ms):
         pass  # published long ago
     detector.next_offset = liquidations.end
-    _say_what_is_lost(past, detector, liquidations, lead.context_from_ms)
+    if liquidations.start:
+        behind = past.entries(Span(place, journal.end))
+        told = {entry.baseline.asset for _, entry in behind if entry.baseline and entry.baseline.since_ms is not None}
+        _say_what_is_lost(past, detector, lead.context_from_ms, told)
     from_ms = min(lead.to_ms, detector.log_time_ms or lead.to_ms) - CLOCKS_MS_MAX
     places = {topic.name: past.span(topic, from_ms).start for topic in PUBLISHED}
     return Begun(liquidations.end, epoch, places | {JOURNAL.name: place})
 
 
-def _say_what_is_lost(past: Past, detector: Fold, liquidations: Span, from_ms: int) -> None:
-    """Weeks stand in the journal. Where it has lost them, less is known, and what is not known is no calm."""
-    if not liquidations.start:
-        return
+def _say_what_is_lost(past: Past, detector: Fold, from_ms: int, told: set[str]) -> None:
+    """Weeks stand in the journal; `told`: those of which it tells yet. Where it has lost one, less is known, and what
+    is not known is no calm."""
     known_ms = max(from_ms, past.begins_ms(LIQUIDATIONS))
-    cut = detector.know_from(known_ms)
+    cut = [asset for asset in detector.know_from(known_ms) if asset not in told]
     metrics.SHORT_WEEKS.labels(past.partition).set(len(cut))
     if cut:
         log.error(

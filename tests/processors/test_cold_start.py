@@ -7,6 +7,7 @@ from confluent_kafka import Producer
 from processors.detector import Detector
 from processors.host.cold_start import IN_FLIGHT_MS_MAX
 from processors.host.fold import Fold
+from processors.host.log import LogRecord
 from processors.host.places import EPOCH_HEADER, PLACES_HEADER
 from processors.import_history import import_history
 from processors.journal import replay
@@ -15,7 +16,7 @@ from processors.snapshots import FORMAT
 from runtime.kafka import producer_config
 from schemas.records import CascadeAlert, DetectorSnapshot, JournalBaseline, JournalEntry, WindowAggregate
 from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
-from tests.processors.logs import tick
+from tests.processors.logs import START_MS, tick
 from tests.processors.test_host import running
 from tests.processors.test_replay import HOUR_MS, MIDDLE_MS, SETTINGS, history
 from tests.processors.topics import CODEC, FLUSH_S_MAX, DetectorTopics
@@ -41,22 +42,13 @@ def publish_until(topics: DetectorTopics, topic: Topic, kind: type[CascadeAlert 
     return count
 
 
-def due(detector: Fold) -> list[JournalBaseline]:
-    """What it would put in force an hour on."""
-    hour = tick(detector.next_sequence, 29 * HOUR_MS, after_offset=detector.next_offset - 1, epoch=99)
-    detector.apply(hour)
-    return detector.due_baselines()
-
-
-def replayed(topics: DetectorTopics, partition: int) -> Detector:
-    """The fold of both logs from their beginnings."""
-    detector = Detector(SETTINGS, partition=partition, codec=CODEC)
-    entries = [CODEC.decode(JournalEntry, record.value or b"") for record in topics.read(JOURNAL, partition)]
-    for _ in replay(
-        lambda run: detector.fold_log(run)[0], detector.apply, [topics.read(LIQUIDATIONS, partition)], entries
-    ):
+def due(detector: Fold, log: list[LogRecord], entries: list[JournalEntry]) -> list[JournalBaseline]:
+    """What it would put in force an hour after the last of its logs."""
+    for _ in replay(lambda run: detector.fold_log(run)[0], detector.apply, [log], entries):
         pass
-    return detector
+    assert detector.log_time_ms < START_MS + 28 * HOUR_MS
+    detector.apply(tick(detector.next_sequence, 29 * HOUR_MS, after_offset=detector.next_offset - 1, epoch=99))
+    return detector.due_baselines()
 
 
 async def test_without_state_it_begins_a_bounded_way_back_and_publishes_nothing_twice(topics: DetectorTopics) -> None:
@@ -73,6 +65,15 @@ async def test_without_state_it_begins_a_bounded_way_back_and_publishes_nothing_
     assert all(
         one.detector.log_time_ms >= MIDDLE_MS - IN_FLIGHT_MS_MAX - LEAD_MS - CONTEXT_MS - 60_000 for one in found
     )
+    weeks: list[JournalBaseline] = []
+    for one in found:
+        log, journal = topics.read(LIQUIDATIONS, one.partition), topics.read(JOURNAL, one.partition)
+        entries = [CODEC.decode(JournalEntry, record.value or b"") for record in journal]
+        whole = Detector(SETTINGS, partition=one.partition, codec=CODEC)
+        expected = due(whole, log, entries)
+        assert due(one.detector, log[one.position :], one.entries) == expected  # though it has read a day of the week
+        weeks += expected
+    assert {baseline.asset for baseline in weeks if baseline.windows} == {"BTC", "ETH"}
     async with running(topics):
         pass
     assert topics.assert_published_as_replayed() > windows + alerts
@@ -86,8 +87,4 @@ async def test_without_state_it_begins_a_bounded_way_back_and_publishes_nothing_
         assert set(host.troubles().values()) == {"ok"}
     again = topics.take_over()
     assert (again.base, again.epoch) == (21, 22)  # written anew behind it, and usable
-    expected = {partition: due(replayed(topics, partition)) for partition in topics.partitions}
-    assert {baseline.asset for own in expected.values() for baseline in own if baseline.windows} == {"BTC", "ETH"}
-    for partition, own in expected.items():
-        assert due(topics.take_over(partition).detector) == own  # the week, of which it has read a day
     assert topics.assert_published_as_replayed() > windows + alerts
