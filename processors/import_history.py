@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processors.detect import EPOCH, fold_history, new_detector
 from processors.history import ORDER, Appended, Part, key_of, parts_of, place_of, read_lines
-from processors.host.log import LogReader
 from processors.settings import DetectorSettings
 from runtime.kafka import create_topics, producer_config, topic_names
+from runtime.log_reader import LogReader
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError

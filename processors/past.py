@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from processors.detector import Output
 from processors.host.fold import Fold
-from processors.host.log import LogReader, LogRecord
 from processors.in_force import ALL
 from processors.journal import Journal, interleaved
 from processors.lead_in import LeadIn
 from runtime.kafka import topic_names
+from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError

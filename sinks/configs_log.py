@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from runtime.kafka import confluent_config, producer_config, topic_names
+from runtime.log_reader import LogReader
 from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
@@ -30,7 +31,7 @@ class ConfigsLog:
         names = topic_names(settings)
         self.state = ConnectState()
         self._names = {topic: names.of(topic) for topic in (CONFIGS, STATUSES)}
-        self._bootstrap = settings.bootstrap_servers
+        self._settings, self._bootstrap = settings, settings.bootstrap_servers
         self._next: dict[str, int] = {}
         self._seen = threading.Condition()
         self._closing = False
@@ -48,7 +49,8 @@ class ConfigsLog:
 
     def catch_up(self, stopping: threading.Event) -> None:
         """Read all that there is now. Restarts and levels in it have been done. Raises BrokerUnavailable."""
-        ends = {name: self._end(name) for name in self._names.values()}
+        with LogReader(self._settings, {}, ending=stopping) as asking:
+            ends = {name: asking.bounds(name, 0)[1] for name in self._names.values()}
         while not stopping.is_set() and any(self._next.get(name, 0) < end for name, end in ends.items()):
             self.read()
 
@@ -95,17 +97,6 @@ class ConfigsLog:
             self._seen.notify_all()
         self._producer.flush(1.0)
         self._consumer.close()
-
-    def _end(self, name: str) -> int:
-        """Behind the last record; a topic that was just made has no leader for a moment."""
-        deadline_s = time.monotonic() + ANSWER_S_MAX
-        while True:
-            try:
-                return int(self._consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=ANSWER_S_MAX)[1])
-            except KafkaException as exc:
-                if time.monotonic() > deadline_s:
-                    raise BrokerUnavailable(f"reading {name} at {self._bootstrap}: {exc}") from exc
-                time.sleep(POLL_S)
 
     def _await(self, name: str, end: int) -> None:
         deadline_s = time.monotonic() + ANSWER_S_MAX

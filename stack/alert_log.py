@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from processors.history import partition_of
-from processors.host.log import LogReader, LogRecord
 from processors.lead_in import began_ms as began_ms_of
 from runtime.kafka import describe, topic_names
+from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError, SchemaError, SettingsError

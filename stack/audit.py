@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from processors.host.log import LogRecord
 from runtime.kafka import describe, topic_names
+from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError

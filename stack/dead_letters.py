@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from processors.host.log import LogRecord
 from runtime.kafka import topic_names
+from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.errors import LiqcascadeError, SettingsError
 from schemas.topics import DEAD_LETTERS

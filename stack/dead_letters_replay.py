@@ -11,14 +11,13 @@ from typing import Final
 
 from confluent_kafka import KafkaException, Producer
 
-from processors.host.log import LogRecord
 from runtime.kafka import producer_config, topic_names
+from runtime.log_reader import LogRecord
 from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable, SettingsError
 from stack.dead_letters import PRODUCERS, Letter, Place
-from stack.log_range import to_end
-from stack.reading import Span, spans
+from stack.log_range import Span, spans, to_end
 
 REPLAYED_HEADER: Final = "liqcascade.replayed_from"
 LETTERS_MAX: Final = 10_000  # at once: with records of 1 kB each 10 MB in memory

@@ -4,8 +4,8 @@ import threading
 from typing import Final, NamedTuple
 
 from processors.history import partition_of
-from processors.host.log import LogReader
 from runtime.kafka import describe, topic_names
+from runtime.log_reader import LogReader
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError, SettingsError

@@ -18,9 +18,9 @@ import msgspec
 import structlog
 
 from processors.host import metrics
-from processors.host.log import LogReader, LogRecord
 from processors.in_force import ALL, Running
 from runtime.kafka import topic_names
+from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError

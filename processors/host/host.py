@@ -19,12 +19,12 @@ from processors.host import metrics
 from processors.host.context import SOURCES_MAX, read_context
 from processors.host.flow import HELD_MAX, Flow
 from processors.host.fold import Consumed, Fold
-from processors.host.log import LogReader
 from processors.host.publisher import Publisher
 from processors.host.recovery import Recovered, recover
 from processors.host.settings import HostSettings
 from processors.host.watchdog import HANGS_S, Verdict, Watchdog
 from runtime.kafka import topic_names
+from runtime.log_reader import LogReader
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, LiqcascadeError

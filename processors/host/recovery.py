@@ -16,12 +16,12 @@ from confluent_kafka import KafkaError, Message, Producer
 from processors.host import metrics
 from processors.host.cold_start import begin
 from processors.host.fold import Fold
-from processors.host.log import LogReader, LogRecord
 from processors.host.places import ID_FIELDS, PUBLISHED, WRITTEN, Places, letter_id
 from processors.host.state import EPOCH_BEFORE_ALL, NewDetector, State, read_states, remember_heard, restored
 from processors.journal import Journal
 from processors.past import Past
 from runtime.kafka import producer_config, topic_names
+from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError

@@ -6,10 +6,10 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
-from processors.host.log import LogReader
 from processors.in_force import ALL, History, Origin, after_all, encode, tree_of
 from processors.settings import DetectorSettings
 from runtime.kafka import producer_config, topic_names
+from runtime.log_reader import LogReader
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
 from schemas.topics import SETTINGS

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 
 from processors.host.fold import Fold
-from processors.host.log import LogReader, LogRecord
 from processors.host.places import BASE_HEADER, EPOCH_HEADER, PLACES_HEADER, Places
 from processors.past import CLOCKS_MS_MAX
 from processors.snapshots import PARTITION_ROW, PartitionState, read_partition
 from processors.windows.seen import SPAN_MS, id_of
 from processors.windows.store import why_refused
 from runtime.kafka import topic_names
+from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError

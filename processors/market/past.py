@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from processors.history import partition_of
-from processors.host.log import LogRecord
 from processors.lead_in import began_ms
 from processors.market.fold import MEMORY_MS
 from processors.market.records import MARKET, PARTITION
 from processors.past import Past, Span
+from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from processors.host.log import LogRecord
 from processors.market.fold import MEMORY_MS, MarketFold
 from processors.market.past import LOOK_BACK_MS, MarketPast, in_force
 from processors.past import CLOCKS_MS_MAX, Span, Told
+from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.records import CascadeAlert

@@ -1,15 +1,14 @@
 """Records of a topic, decoded, for people or programs."""
 
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import Message
 from rich.console import Console
 from rich.text import Text
 
+from runtime.log_reader import LogRecord
 from schemas.errors import SchemaError, SettingsError
 from stack.cli.console import LEVEL_STYLES, print_json, printable
 
@@ -39,24 +38,22 @@ def tail(
     from runtime.kafka import describe, topic_names
     from runtime.settings import StageSettings, load
     from schemas.codec import Codec
-    from stack import reading
+    from stack import log_range
 
     kafka = load(StageSettings).kafka
     present = describe(kafka)
     name = next((name for name in (topic_names(kafka).prefix + topic, topic) if name in present), None)
     if name is None:
         raise SettingsError(f"there is no topic {topic!r} at {kafka.bootstrap_servers}; see `liqcascade topics`")
-    messages: Iterable[Message | None] = (
-        reading.follow(kafka, name, from_start=from_start, last=last)
-        if follow
-        else reading.read(kafka, [name], last=None if from_start else last or None)
-    )
+    everything = from_start or (not follow and not last)
+    offsets = log_range.newest(kafka, name, None if everything else last)
+    records = log_range.follow(kafka, offsets) if follow else log_range.to_end(kafka, offsets)
     known = topic_names(kafka).topic(name)
     codec, console, shown = Codec(kafka.schema_registry_url), Console(soft_wrap=True, highlight=False), 0
-    for message in messages:
-        if message is None or (key is not None and message.key() != key.encode()):
+    for record in records:
+        if key is not None and record.key != key.encode():
             continue
-        row = _row(message, codec, known.record if known else None)
+        row = _row(record, codec, known.record if known else None)
         if as_json:
             print_json(row)
         else:
@@ -67,22 +64,21 @@ def tail(
             return
 
 
-def _row(message: Message, codec: Any, record: Any) -> dict[str, Any]:
+def _row(record: LogRecord, codec: Any, kind: Any) -> dict[str, Any]:
     """Position and value of one record; a value that cannot be decoded is shown as text with the reason."""
     row: dict[str, Any] = {
-        "partition": message.partition(),
-        "offset": message.offset(),
-        "append_time_ms": message.timestamp()[1],
-        "key": _text(message.key()),
+        "partition": record.partition,
+        "offset": record.offset,
+        "append_time_ms": record.timestamp,
+        "key": _text(record.key),
     }
-    value = message.value()
-    if record is not None and value is not None:
+    if kind is not None and record.value is not None:
         try:
-            return row | {"value": codec.decode_plain(record, value)}
+            return row | {"value": codec.decode_plain(kind, record.value)}
         except SchemaError as exc:
             row["error"] = str(exc)
-    headers = {str(header[0]): _text(header[1]) for header in message.headers() or []}
-    return row | {"headers": headers, "value": _text(value)}
+    headers = {name: _text(value) for name, value in record.headers}
+    return row | {"headers": headers, "value": _text(record.value)}
 
 
 def _line(row: dict[str, Any], record: str) -> Text:
@@ -98,5 +94,5 @@ def _line(row: dict[str, Any], record: str) -> Text:
     return line
 
 
-def _text(data: bytes | str | None) -> str | None:
-    return data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "backslashreplace")

@@ -17,7 +17,7 @@ def topics(
     from runtime.kafka import create_topics, topic_names
     from runtime.settings import StageSettings, load
     from schemas.topics import TOPICS
-    from stack.reading import record_counts
+    from stack.log_range import record_counts
 
     kafka = load(StageSettings).kafka
     if create:

@@ -13,9 +13,10 @@ from schemas.errors import SchemaError
 from schemas.records import AssetState, CascadeAlert, Liquidation, WindowAggregate
 from schemas.topics import ALERTS, DEAD_LETTERS, LATE, LIQUIDATIONS, STATE, WINDOWS, Topic
 from schemas.words import LEVEL_RANKS, Level, StateKind
-from stack.reading import BATCH_MAX, spans
+from stack.log_range import spans
 
 POLL_S: Final = 0.1
+BATCH_MAX: Final = 1_000
 COUNTED: Final = (LIQUIDATIONS, LATE, WINDOWS, ALERTS, STATE, DEAD_LETTERS)
 IDS_MAX: Final = 5_000_000  # 8-byte hashes in a set take about 100 bytes each: 500 MB, twelve hours at 100/s
 
@@ -73,7 +74,7 @@ class Ledger:
             consumer.assign(
                 [
                     TopicPartition(span.topic, span.partition, span.start)
-                    for span in spans(self._kafka, [self._names.of(topic) for topic in COUNTED], consumer)
+                    for span in spans(self._kafka, [self._names.of(topic) for topic in COUNTED])
                 ]
             )
             while not self._stop.is_set():

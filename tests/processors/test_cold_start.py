@@ -7,13 +7,13 @@ from confluent_kafka import Producer
 from processors.detector import Detector
 from processors.host.cold_start import IN_FLIGHT_MS_MAX
 from processors.host.fold import Fold
-from processors.host.log import LogRecord
 from processors.host.places import EPOCH_HEADER, PLACES_HEADER
 from processors.import_history import import_history
 from processors.journal import replay
 from processors.lead_in import CONTEXT_MS, LEAD_MS
 from processors.snapshots import FORMAT
 from runtime.kafka import producer_config
+from runtime.log_reader import LogRecord
 from schemas.records import CascadeAlert, DetectorSnapshot, JournalBaseline, JournalEntry, WindowAggregate
 from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
 from tests.processors.logs import START_MS, tick

@@ -12,9 +12,9 @@ import pytest
 from processors.detector import Detector
 from processors.host.context import Sieve
 from processors.host.host import Host
-from processors.host.log import LogReader, LogRecord
 from processors.host.settings import HostSettings
 from processors.settings import DetectorSettings
+from runtime.log_reader import LogReader, LogRecord
 from schemas.headers import SENT_HEADER
 from schemas.records import DetectorSnapshot, FeedHealth, JournalContext, JournalEntry, Liquidation
 from schemas.topics import FEED_HEALTH, FUNDING, JOURNAL, LATE, LIQUIDATIONS, OPEN_INTEREST, SNAPSHOTS

@@ -18,7 +18,6 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from processors.detector import Delivered, Detector
-from processors.host.log import LogReader, LogRecord
 from processors.host.places import PLACES_HEADER, PUBLISHED
 from processors.host.recovery import Recovered, recover
 from processors.journal import replay
@@ -26,6 +25,7 @@ from processors.lead_in import MARKET
 from processors.settings import DetectorSettings
 from processors.windows.store import why_refused
 from runtime.kafka import confluent_config, create_topics, describe, producer_config, topic_names
+from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError

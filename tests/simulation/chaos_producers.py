@@ -30,7 +30,7 @@ from schemas.topics import FEED_HEALTH, LIQUIDATIONS
 from stack.demo.ledger import Ledger
 from stack.demo.stage import Stage
 from stack.embedded import EmbeddedStack
-from stack.reading import read
+from stack.log_range import between
 from stack.simulator.faults import Fault
 from stack.simulator.scenarios import EXCHANGES
 from stack.simulator.server import Simulator, SimulatorOptions
@@ -163,7 +163,7 @@ def _catch_up(ledger: Ledger) -> None:
 
 def _health(kafka: KafkaSettings) -> list[FeedHealth]:
     codec, topic = Codec(), topic_names(kafka).of(FEED_HEALTH)
-    return [codec.decode(FeedHealth, message.value() or b"") for message in read(kafka, [topic])]
+    return [codec.decode(FeedHealth, record.value or b"") for record in between(kafka, [topic])]
 
 
 def _settle(simulator: Simulator, ledger: Ledger, named: dict[Fault, int | None], seed: int) -> dict[str, Any]:

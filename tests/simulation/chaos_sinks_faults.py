@@ -20,7 +20,7 @@ from sinks.settings import SinkSettings
 from sinks.worker import first_connectors
 from stack.demo.stage import Stage
 from stack.embedded import EmbeddedStack
-from stack.reading import spans
+from stack.log_range import spans
 from tests.simulation.chaos_sinks_schedule import Planned
 from tests.simulation.proxy import Proxy
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from confluent_kafka import Producer
 
-from processors.host.log import LogRecord
 from runtime.kafka import producer_config
+from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.errors import LiqcascadeError, SettingsError
 from schemas.topics import DEAD_LETTERS, LIQUIDATIONS

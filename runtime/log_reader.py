@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -26,6 +26,7 @@ LEADERLESS: Final = (  # for a moment after a topic was made, and while leaders 
 )
 RETRY_S: Final = 0.05
 Header = tuple[str, bytes]
+Answer = TypeVar("Answer")
 
 
 class LogRecord(NamedTuple):
@@ -114,36 +115,43 @@ class LogReader:
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset kept and next offset to be written."""
+
+        def ask() -> tuple[int, int]:
+            place = TopicPartition(topic, partition)
+            low, high = self._consumer.get_watermark_offsets(place, timeout=BOUNDS_S_MAX)
+            return low, high
+
+        return self._answer(ask, f"asking for the ends of {topic}/{partition}")
+
+    def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """Offset of the first record from `time_ms` on; the end without one."""
+
+        def ask() -> int:
+            place = TopicPartition(topic, partition, max(0, time_ms))
+            (found,) = self._consumer.offsets_for_times([place], timeout=BOUNDS_S_MAX)
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return found.offset
+
+        offset = self._answer(ask, f"asking {topic}/{partition} for {time_ms} ms")
+        return offset if offset >= 0 else self.bounds(topic, partition)[1]
+
+    def close(self) -> None:
+        """End the consumer."""
+        self._consumer.close()
+
+    def _answer(self, ask: Callable[[], Answer], doing: str) -> Answer:
+        """What the broker answers, once the partition has a leader."""
         if not self._starts:
             self._consumer.poll(0)  # so that what the client logs is not kept
         deadline_s = time.monotonic() + BOUNDS_S_MAX
         while True:
             try:
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=BOUNDS_S_MAX)
+                return ask()
             except KafkaException as exc:
-                if exc.args[0].code() in LEADERLESS and time.monotonic() < deadline_s:
-                    time.sleep(RETRY_S)
-                    continue
-                raise BrokerUnavailable(
-                    f"asking for the ends of {topic}/{partition} at {self._servers}: {exc.args[0].str()}"
-                ) from exc
-            return low, high
-
-    def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
-        """Offset of the first record from `time_ms` on; the end without one."""
-        try:
-            (found,) = self._consumer.offsets_for_times(
-                [TopicPartition(topic, partition, max(0, time_ms))], timeout=BOUNDS_S_MAX
-            )
-        except KafkaException as exc:
-            raise BrokerUnavailable(
-                f"asking {topic}/{partition} at {self._servers} for {time_ms} ms: {exc.args[0].str()}"
-            ) from exc
-        return found.offset if found.offset >= 0 else self.bounds(topic, partition)[1]
-
-    def close(self) -> None:
-        """End the consumer."""
-        self._consumer.close()
+                if exc.args[0].code() not in LEADERLESS or time.monotonic() > deadline_s:
+                    raise BrokerUnavailable(f"{doing} at {self._servers}: {exc.args[0].str()}") from exc
+            time.sleep(RETRY_S)
 
     def __enter__(self) -> "LogReader":
         return self
