@@ -91,7 +91,9 @@ def create(address: str, **properties: str) -> None:
 
 
 def tasks(address: str) -> list[tuple[str, str]]:
-    """State and worker of each."""
+    """State and worker of each; none while this worker has not heard of the connector."""
+    if NAME not in ask("GET", f"{address}/connectors"):
+        return []
     status = ask("GET", f"{address}/connectors/{NAME}/status")
     return [(task["state"], task["worker_id"]) for task in status["tasks"]]
 
