@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message, Producer
 
 from processors.detect import EPOCH, fold_history, new_detector
 from processors.history import ORDER, Appended, Part, key_of, parts_of, place_of, read_lines
 from processors.settings import DetectorSettings
 from runtime.kafka import create_topics, producer_config, topic_names
 from runtime.log_reader import LogReader
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError
@@ -108,11 +109,12 @@ class _Writer:
     """Publishes records with times, and holds that each stands at the offset that its place in the file gives."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka, self._names = kafka, topic_names(kafka)
+        self._names = topic_names(kafka)
         self._producer = Producer(producer_config(kafka))
-        self._failure = ""
+        self._doing = f"importing to {kafka.bootstrap_servers}"
+        self._receipts = Receipts(self._see_offset)
+        self._intruder = ""
         self._next: Counter[tuple[str, int]] = Counter()  # offsets
-        self._written = self._confirmed = 0
         self.counts: Counter[str] = Counter()  # by topic, without the prefix
 
     def write(self, records: Iterable[Dated]) -> None:
@@ -121,19 +123,14 @@ class _Writer:
             while not self._put(one):
                 self._producer.poll(POLL_S)
             self.counts[one.topic.name] += 1
-            self._written += 1
+            self._receipts.sent()
             self._producer.poll(0)
             self._raise_failure()
 
     def finish(self) -> None:
         """Wait until the broker has all."""
-        self._producer.flush(FLUSH_S_MAX)
+        self._receipts.wait(self._producer, FLUSH_S_MAX, doing=self._doing)
         self._raise_failure()
-        if self._confirmed < self._written:
-            raise BrokerUnavailable(
-                f"importing to {self._kafka.bootstrap_servers}: {self._written - self._confirmed} of {self._written}"
-                f" records were not acknowledged within {FLUSH_S_MAX:.0f} s"
-            )
 
     def _put(self, one: Dated) -> bool:
         try:
@@ -143,27 +140,24 @@ class _Writer:
                 one.key,
                 one.partition,
                 timestamp=one.time_ms,
-                on_delivery=self._delivered,
+                on_delivery=self._receipts.answer,
             )
         except BufferError:
             return False
         except KafkaException as exc:
-            raise BrokerUnavailable(f"importing to {self._kafka.bootstrap_servers}: {exc.args[0].str()}") from exc
+            raise BrokerUnavailable(f"{self._doing}: {exc.args[0].str()}") from exc
         return True
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _see_offset(self, message: Message) -> None:
         place = (message.topic() or "", message.partition() or 0)
-        if error is not None:
-            self._failure = self._failure or f"{place[0]}/{place[1]}: {error.str()}"
-            return
-        self._confirmed += 1
         if message.offset() != self._next[place]:
-            self._failure = self._failure or (
+            self._intruder = self._intruder or (
                 f"something else writes to {place[0]}/{place[1]}, which is of no use now; stop the workers on this"
                 " prefix, delete its topics and import again"
             )
         self._next[place] = (message.offset() or 0) + 1
 
     def _raise_failure(self) -> None:
-        if self._failure:
-            raise BrokerUnavailable(f"importing to {self._kafka.bootstrap_servers}: {self._failure}")
+        why = self._intruder or self._receipts.failure
+        if why:
+            raise BrokerUnavailable(f"{self._doing}: {why}")

@@ -94,8 +94,9 @@ class Codec:
             StopIteration,
             fastavro.read.SchemaResolutionError,
         ) as exc:
+            why = "it ends too early" if isinstance(exc, EOFError) else repr(exc)  # fastavro tells an address there
             raise SchemaError(
-                f"decoding {kind.__name__} of {len(data)} bytes with schema id {schema_id}: {exc!r}"
+                f"decoding {kind.__name__} of {len(data)} bytes with schema id {schema_id}: {why}"
             ) from exc
         if not isinstance(plain, dict):
             raise SchemaError(f"decoding {kind.__name__}: schema id {schema_id} is not a record")

@@ -4,14 +4,14 @@ import threading
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Producer
 
 from processors.in_force import ALL, History, Origin, after_all, encode, tree_of
 from processors.settings import DetectorSettings
 from runtime.kafka import producer_config, topic_names
 from runtime.log_reader import LogReader
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
-from schemas.errors import BrokerUnavailable
 from schemas.topics import SETTINGS
 
 FLUSH_S_MAX: Final = 10.0
@@ -28,18 +28,10 @@ def read_settings(kafka: KafkaSettings, first: DetectorSettings, *, ending: thre
 
 def publish_settings(kafka: KafkaSettings, key: str, origin: Origin, tree: dict[str, Any]) -> None:
     """Append one record and wait until the broker has it. Raises BrokerUnavailable."""
-    errors: list[str] = []
-
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            errors.append(error.str())
-
-    producer = Producer(producer_config(kafka))
-    producer.produce(topic_names(kafka).of(SETTINGS), encode(origin, tree), key, on_delivery=delivered)
-    if producer.flush(FLUSH_S_MAX) or errors:
-        raise BrokerUnavailable(
-            f"publishing settings of {key} at {kafka.bootstrap_servers}: {errors[0] if errors else 'no answer'}"
-        )
+    producer, receipts = Producer(producer_config(kafka)), Receipts()
+    producer.produce(topic_names(kafka).of(SETTINGS), encode(origin, tree), key, on_delivery=receipts.answer)
+    receipts.sent()
+    receipts.wait(producer, FLUSH_S_MAX, doing=f"publishing settings of {key} at {kafka.bootstrap_servers}")
 
 
 def publish_own(kafka: KafkaSettings, settings: DetectorSettings, *, ending: threading.Event) -> bool:

@@ -17,6 +17,7 @@ from processors.market.fold import MarketFold, MarketOutput
 from processors.market.past import LOOK_BACK_MS, MarketPast, in_force
 from processors.market.records import PARTITION
 from runtime.kafka import confluent_config, producer_config, topic_names
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, LiqcascadeError
@@ -30,6 +31,7 @@ SESSION_MS: Final = 6_000  # a dead worker's place moves after this
 STOOD_S_MAX: Final = SESSION_MS / 2_000  # between reading a batch and publishing what comes of it
 RETRY_S: Final = 2.0
 PURGE_S: Final = 1.0
+PUBLISHING: Final = "publishing the market's records"
 STOP_S_MAX: Final = 3.0  # of the 5 s in which a worker ends
 log = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ class MarketStage:
         self._read_s = 0.0
         self._said: set[str] = set()  # ids of alerts that stand in their topic
         self._position = -1
-        self._failed: list[str] = []  # deliveries
+        self._receipts = Receipts()
         self.trouble = ""
 
     def start(self) -> None:
@@ -84,7 +86,7 @@ class MarketStage:
             )
         )
         producer = Producer(producer_config(self._kafka, linger_ms=0))
-        self._failed.clear()
+        self._receipts = Receipts()
         committed_s = time.monotonic()
 
         def revoked(consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
@@ -98,8 +100,8 @@ class MarketStage:
             while not self._ending.is_set():
                 self._hear(self._read(consumer), producer)
                 producer.poll(0)
-                if self._failed:
-                    raise BrokerUnavailable(f"publishing the market's records: {self._failed[0]}")
+                if self._receipts.failure:
+                    raise BrokerUnavailable(f"{PUBLISHING}: {self._receipts.failure}")
                 if time.monotonic() - committed_s > COMMIT_EVERY_S:
                     committed_s = time.monotonic()
                     self._commit(consumer, producer)
@@ -149,7 +151,7 @@ class MarketStage:
         offsets = [message.offset() or 0 for message in records]
         outputs, refused = self._fold.fold(offsets, [_bytes(message.value()) for message in records])
         if time.monotonic() - self._read_s > STOOD_S_MAX:
-            raise BrokerUnavailable("publishing the market's records: the worker stood still, and may not own them now")
+            raise BrokerUnavailable(f"{PUBLISHING}: the worker stood still, and may not own them now")
         for offset, reason in refused:
             log.warning("foreign record passed over", topic=STATE.name, offset=offset, reason=str(reason))
         for output in outputs:
@@ -165,22 +167,18 @@ class MarketStage:
         value = self._codec.encode(output.topic, output.record)
         while True:
             try:
-                producer.produce(self._names.of(output.topic), value, output.key, on_delivery=self._delivered)
+                producer.produce(self._names.of(output.topic), value, output.key, on_delivery=self._receipts.answer)
+                self._receipts.sent()
                 metrics.MARKET_OUTPUTS.labels(output.topic.name).inc()
                 return
             except BufferError:  # the broker is slow: what was handed over is sent first
                 producer.poll(POLL_S)
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._failed.append(error.str())
-
     def _commit(self, consumer: Consumer, producer: Producer) -> None:
         """Commit the position once all before it is acknowledged; what is not committed is folded again."""
         if self._fold is None or self._position <= self._publish_from:
             return
-        if producer.flush(FLUSH_S_MAX) or self._failed:
-            raise BrokerUnavailable(f"publishing the market's records: {self._failed or 'no answer'}")
+        self._receipts.wait(producer, FLUSH_S_MAX, doing=PUBLISHING)
         consumer.commit(offsets=[TopicPartition(self._names.of(STATE), PARTITION, self._position)], asynchronous=False)
         self._publish_from = self._position
 
