@@ -171,7 +171,7 @@ class Flow:
         while snapshot is not None and snapshot.ready and snapshot.rows and not self.closed:
             key, value, headers = snapshot.rows[0]
             name = self._names.of(SNAPSHOTS)
-            if not self._publisher.send(name, self.partition, key, value, self._row_report, headers):
+            if not self._publisher.send(name, self.partition, key, value, self._row_report, headers, urgent=False):
                 return
             snapshot.rows.popleft()
             snapshot.unconfirmed += 1

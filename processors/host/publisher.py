@@ -1,4 +1,7 @@
-"""One idempotent producer for all that the detector writes; its reports arrive on the event loop."""
+"""Two idempotent producers for all that the detector writes; their reports arrive on the event loop.
+
+A broker answers the requests of one connection in turn: so alerts and the journal, which holds alerts back, have one
+of their own, and do not wait for the windows and states of other partitions."""
 
 import asyncio
 import threading
@@ -18,7 +21,9 @@ from schemas.errors import BrokerUnavailable
 IN_FLIGHT_MAX: Final = 20_000  # records handed over and not confirmed, when more of them wait: 14 MB of states, 0.2 s
 BATCH_MAX: Final = 1_000  # records handed over at once: 1 ms
 QUEUE_MAX: Final = 100_000  # records in the client, those that wait for nobody (alerts, journal, state) among them
+BULK_LINGER_MS: Final = 10  # each state in a request of its own costs the broker more than all else; a tick is 100 ms
 QUEUE_KBYTES_MAX: Final = 262_144  # 256 MB: 2,000 rows of state at 110 KB
+URGENT_KBYTES_MAX: Final = 65_536  # 64 MB: 16,000 entries with a week of 4 KB
 REPORTS_MAX: Final = 500  # looked at before others may run: 3 ms
 POLL_S: Final = 0.1
 CLOSE_S_MAX: Final = 1.0  # what flows wait for is confirmed by then; the loop stands still meanwhile
@@ -123,21 +128,17 @@ class Publisher:
         self._sent = self._answered = 0  # records; the client's own length also counts its error events
         self._waked = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Make the producer and the thread that waits for its reports."""
+        """Make the producers and the threads that wait for their reports."""
         self._loop = asyncio.get_running_loop()
-        self._producer = Producer(
-            producer_config(
-                self._settings,
-                linger_ms=0,  # an alert waits for nobody; what queues up meanwhile is still sent in batches
-                queue_buffering_max_messages=QUEUE_MAX,
-                queue_buffering_max_kbytes=QUEUE_KBYTES_MAX,
-            )
-            | {"error_cb": self._on_error}
-        )
-        self._thread.start()
+        self._urgent = self._new_producer(linger_ms=0, queue_kbytes_max=URGENT_KBYTES_MAX)
+        self._bulk = self._new_producer(linger_ms=BULK_LINGER_MS, queue_kbytes_max=QUEUE_KBYTES_MAX)
+        for name, producer in (("publisher", self._bulk), ("urgent publisher", self._urgent)):
+            thread = threading.Thread(target=self._poll, args=(producer,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def send(
         self,
@@ -147,11 +148,14 @@ class Publisher:
         value: bytes | None,
         on_report: OnReport,
         headers: Sequence[Header] = (),
+        *,
+        urgent: bool = True,
     ) -> bool:
-        """Hand a record to the producer, before all that waits for room; False when the client's queue is full."""
+        """Hand a record to its producer, before all that waits for room; False when the client's queue is full."""
+        producer = self._urgent if urgent else self._bulk
         batch = _Batch(1, on_report, self._done)
         try:
-            self._producer.produce(topic, value, key, partition, on_delivery=batch.delivered, headers=list(headers))
+            producer.produce(topic, value, key, partition, on_delivery=batch.delivered, headers=list(headers))
         except BufferError:
             return False
         except KafkaException as exc:
@@ -169,7 +173,7 @@ class Publisher:
         batch = _Batch(len(part), on_report, self._done)
         left = 0
         try:
-            taken = self._producer.produce_batch(topic, part, partition, on_delivery=batch.delivered)
+            taken = self._bulk.produce_batch(topic, part, partition, on_delivery=batch.delivered)
         except KafkaException as exc:
             batch.not_taken(0, [exc.args[0].str()] * len(part))
         else:
@@ -183,17 +187,31 @@ class Publisher:
         return len(part) - left
 
     def close(self) -> int:
-        """End the thread, send what is queued; returns how many records were not confirmed."""
+        """End the threads, send what is queued; returns how many records were not confirmed."""
         self._stopping.set()
-        self._thread.join()
-        self._producer.flush(CLOSE_S_MAX)
+        for thread in self._threads:
+            thread.join()
+        deadline_s = time.monotonic() + CLOSE_S_MAX
+        for producer in (self._urgent, self._bulk):
+            producer.flush(max(0.0, deadline_s - time.monotonic()))
         while self._reports:
             self._hand_over()
         return self._sent - self._answered
 
-    def _poll(self) -> None:
+    def _new_producer(self, *, linger_ms: int, queue_kbytes_max: int) -> Producer:
+        return Producer(
+            producer_config(
+                self._settings,
+                linger_ms=linger_ms,
+                queue_buffering_max_messages=QUEUE_MAX,
+                queue_buffering_max_kbytes=queue_kbytes_max,
+            )
+            | {"error_cb": self._on_error}
+        )
+
+    def _poll(self, producer: Producer) -> None:
         while not self._stopping.is_set():
-            self._producer.poll(POLL_S)
+            producer.poll(POLL_S)
 
     def _done(self, batch: _Batch) -> None:
         self._reports.append(batch)
