@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-FETCH_WAIT_MS_MAX: Final = 50  # data ends a wait at once, but one whose answer was not taken in time waits again
+FETCH_WAIT_MS_MAX: Final = 10  # data ends a wait at once; but not that of a partition whose last answer was being taken
 COMMIT_S_MAX: Final = 1.0  # of the 5 s in which a worker ends
 log = structlog.get_logger(__name__)
 
