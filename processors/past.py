@@ -171,6 +171,11 @@ class Past:
                 told(1 if isinstance(part, JournalEntry) else len(part))
 
 
+def is_within(alert: CascadeAlert, from_ms: int, to_ms: int | None) -> bool:
+    """Whether an alert belongs to a range, by its own time; None: to the end."""
+    return from_ms <= alert.append_time_ms and (to_ms is None or alert.append_time_ms < to_ms)
+
+
 def is_due(entry: JournalEntry, lead: LeadIn) -> bool:
     """Whether a fold with this lead-in needs the entry: ticks before its last part only make time pass."""
     is_tick = entry.kind is JournalKind.TICK and entry.append_time_ms is not None

@@ -15,7 +15,7 @@ from processors.lead_in import CONTEXT_MS, LEAD_MS, MARKET, LeadIn, began_ms, le
 from processors.market.fold import MarketFold
 from processors.market.replay import MarketReplay
 from processors.market.settings import MarketSettings
-from processors.past import CLOCKS_MS_MAX, Past, Span, Told, is_due
+from processors.past import CLOCKS_MS_MAX, Past, Span, Told, is_due, is_within
 from processors.settings import DetectorSettings
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
@@ -139,7 +139,7 @@ class Replay:
                 told(1)
 
     def _within(self, alert: CascadeAlert) -> bool:
-        return self._from_ms <= alert.append_time_ms and (self._to_ms is None or alert.append_time_ms < self._to_ms)
+        return is_within(alert, self._from_ms, self._to_ms)
 
     def _published(self, one: Range, alerts: list[CascadeAlert], end_ms: int) -> list[CascadeAlert]:
         """The alerts of a partition as they stand in their topic, but for those of what came after what was read."""

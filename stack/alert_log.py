@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from processors.history import partition_of
 from processors.lead_in import began_ms as began_ms_of
-from runtime.kafka import describe, topic_names
 from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError, SchemaError, SettingsError
 from schemas.records import CascadeAlert
 from schemas.topics import ALERTS
+from stack.log_range import place_of, to_end
 
 RECORDS_MAX: Final = 5_000_000  # one partition holds fewer in 90 days: 1 alert/s for 57 days
 TOLD_EVERY_S: Final = 2.0
@@ -29,7 +28,7 @@ def find_alert(kafka: KafkaSettings, alert_id: str, *, told: Told) -> CascadeAle
     `told(n)`: so many alerts were looked at, every now and then. Raises SettingsError for what is no id;
     LiqcascadeError, which says why, when it is not there; BrokerUnavailable."""
     asset, began_ms = _parts(alert_id)
-    place = _place(kafka, asset)
+    place = place_of(kafka, ALERTS, asset)
     codec, told_s, last = Codec(kafka.schema_registry_url), time.monotonic(), -1
     for looked_at, record in enumerate(_records(kafka, place, began_ms - SLACK_MS), 1):
         if time.monotonic() - told_s > TOLD_EVERY_S:
@@ -62,21 +61,12 @@ def _parts(alert_id: str) -> tuple[str, int]:
     return asset, int(rest[0])
 
 
-def _place(kafka: KafkaSettings, asset: str) -> Place:
-    name = topic_names(kafka).of(ALERTS)
-    partitions = describe(kafka).get(name)
-    if partitions is None:
-        raise SettingsError(f"there is no topic {name} at {kafka.bootstrap_servers}; see `liqcascade topics`")
-    return name, partition_of(asset, partitions)
-
-
 def _records(kafka: KafkaSettings, place: Place, from_ms: int) -> Iterator[LogRecord]:
     with LogReader(kafka, {}, ending=threading.Event()) as asking:
         low, high = asking.bounds(*place)
         start = max(low, asking.offset_at(*place, from_ms))
     if start < high:
-        with LogReader(kafka, {place: start}, ending=threading.Event()) as reader:
-            yield from reader.to_end()
+        yield from to_end(kafka, {place: start})
 
 
 def _why(kafka: KafkaSettings, place: Place, began_ms: int, last: int) -> str:

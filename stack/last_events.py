@@ -3,14 +3,13 @@
 import threading
 from typing import Final, NamedTuple
 
-from processors.history import partition_of
-from runtime.kafka import describe, topic_names
 from runtime.log_reader import LogReader
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
-from schemas.errors import SchemaError, SettingsError
+from schemas.errors import SchemaError
 from schemas.records import Liquidation
 from schemas.topics import LIQUIDATIONS
+from stack.log_range import place_of, to_end
 
 BACK_FIRST: Final = 5_000  # records of the partition; four times as many until there are enough of the asset
 BACK_MAX: Final = 1_280_000  # a partition of an hour in which 350 a second come, read in some seconds
@@ -34,11 +33,7 @@ class LastEvents(NamedTuple):
 
 def last_events(kafka: KafkaSettings, asset: str, count: int) -> LastEvents:
     """The newest `count` of an asset. Raises SettingsError without a topic, BrokerUnavailable."""
-    name = topic_names(kafka).of(LIQUIDATIONS)
-    partitions = describe(kafka).get(name)
-    if partitions is None:
-        raise SettingsError(f"there is no topic {name} at {kafka.bootstrap_servers}; see `liqcascade topics`")
-    place = name, partition_of(asset, partitions)
+    place = place_of(kafka, LIQUIDATIONS, asset)
     with LogReader(kafka, {}, ending=threading.Event()) as reader:
         low, end = reader.bounds(*place)
     codec, back = Codec(kafka.schema_registry_url), BACK_FIRST
@@ -54,15 +49,14 @@ def _read(kafka: KafkaSettings, codec: Codec, place: tuple[str, int], start: int
     found: dict[str, Event] = {}
     if start >= end:
         return []
-    with LogReader(kafka, {place: start}, ending=threading.Event()) as reader:
-        for record in reader.to_end():
-            if record.offset >= end:
-                break
-            if record.key != asset.encode():
-                continue
-            try:
-                liquidation = codec.decode(Liquidation, record.value or b"")
-            except SchemaError:
-                continue  # in the dead letters
-            found.setdefault(liquidation.event_id, Event(record.offset, record.timestamp, liquidation))
+    for record in to_end(kafka, {place: start}):
+        if record.offset >= end:
+            break
+        if record.key != asset.encode():
+            continue
+        try:
+            liquidation = codec.decode(Liquidation, record.value or b"")
+        except SchemaError:
+            continue  # in the dead letters
+        found.setdefault(liquidation.event_id, Event(record.offset, record.timestamp, liquidation))
     return list(found.values())

@@ -4,9 +4,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from runtime.kafka import describe
+from processors.history import partition_of
+from runtime.kafka import describe, topic_names
 from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
+from schemas.errors import SettingsError
+from schemas.topics import Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,15 @@ def record_counts(kafka: KafkaSettings) -> dict[str, int]:
     for span in spans(kafka, counts):
         counts[span.topic] += span.end - span.start
     return counts
+
+
+def place_of(kafka: KafkaSettings, topic: Topic, asset: str) -> tuple[str, int]:
+    """Full name of a topic by asset, and the partition of one. Raises SettingsError without it, BrokerUnavailable."""
+    name = topic_names(kafka).of(topic)
+    partitions = describe(kafka).get(name)
+    if partitions is None:
+        raise SettingsError(f"there is no topic {name} at {kafka.bootstrap_servers}; see `liqcascade topics`")
+    return name, partition_of(asset, partitions)
 
 
 def starts(kafka: KafkaSettings, names: Iterable[str], *, from_ms: int = 0) -> dict[tuple[str, int], int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Message, Producer
 
 from processors.host import metrics
 from processors.host.cold_start import begin
@@ -22,6 +22,7 @@ from processors.journal import Journal
 from processors.past import Past
 from runtime.kafka import producer_config, topic_names
 from runtime.log_reader import LogReader, LogRecord
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, SchemaError, SettingsError
@@ -186,23 +187,17 @@ def _append(
 ) -> dict[int, int]:
     name = topic_names(settings).of(JOURNAL)
     offsets: dict[int, int] = {}
-    errors: list[str] = []
 
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            errors.append(error.str())
-        else:
-            offsets[message.partition() or 0] = message.offset() or 0
+    def written(message: Message) -> None:
+        offsets[message.partition() or 0] = message.offset() or 0
 
+    receipts = Receipts(written)
     for partition, entry in entries.items():
         value, key = codec.encode(JOURNAL, entry), str(partition).encode()
-        producer.produce(name, value, key, partition, on_delivery=delivered)
-    producer.flush(OPENING_S_MAX)
-    if errors or len(offsets) < len(entries):
-        raise BrokerUnavailable(
-            f"opening {len(entries)} journals in {name} at {settings.bootstrap_servers}: "
-            f"{errors[0] if errors else f'{OPENING_S_MAX:.0f} s passed'}"
-        )
+        producer.produce(name, value, key, partition, on_delivery=receipts.answer)
+        receipts.sent()
+    doing = f"opening {len(entries)} journals in {name} at {settings.bootstrap_servers}"
+    receipts.wait(producer, OPENING_S_MAX, doing=doing)
     return offsets
 
 

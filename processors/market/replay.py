@@ -10,7 +10,7 @@ from typing import Final
 
 from processors.market.fold import MEMORY_MS, MarketFold
 from processors.market.past import LOOK_BACK_MS, MarketPast, in_force
-from processors.past import CLOCKS_MS_MAX, Span, Told
+from processors.past import CLOCKS_MS_MAX, Span, Told, is_within
 from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
@@ -64,7 +64,7 @@ class MarketReplay:
         return [alert for alert in alerts if self._within(alert) and (alert.source_offset or 0) < self.span.end]
 
     def _within(self, alert: CascadeAlert) -> bool:
-        return self._from_ms <= alert.append_time_ms and (self._to_ms is None or alert.append_time_ms < self._to_ms)
+        return is_within(alert, self._from_ms, self._to_ms)
 
 
 def _alerts(fold: MarketFold, batch: list[LogRecord]) -> list[CascadeAlert]:

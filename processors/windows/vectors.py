@@ -25,34 +25,31 @@ _WIDEST = ir.VectorType(ir.IntType(32), WIDEST)
 @intrinsic  # type: ignore[untyped-decorator]
 def dot(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
     """Sum of x[k] * y[y_from + k] for k in range(count), int32 arrays; `count` is a multiple of LANES."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, y = (context.make_array(kind)(context, builder, given).data for kind, given in
-                zip(signature.args[:2], arguments[:2], strict=True))  # fmt: skip
-        total = cgutils.alloca_once_value(builder, ir.Constant(_LONG, [0] * LANES))
-        with _steps(builder, arguments[3]) as k:
-            left = builder.sext(_load(builder, x, k, _WIDE), _LONG)
-            right = builder.sext(_load(builder, y, builder.add(arguments[2], k), _WIDE), _LONG)
-            builder.store(builder.add(builder.load(total), builder.mul(left, right)), total)
-        return _sum(builder, builder.load(total))
-
-    return types.int64(x, y, types.intp, types.intp), generate
+    return types.int64(x, y, types.intp, types.intp), _sum_of_products(_LONG)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def dot_narrow(typing: Any, x: Any, y: Any, y_from: Any, count: Any) -> Any:
     """The same where all are positive and the sum is below INT32_END."""
+    return types.int64(x, y, types.intp, types.intp), _sum_of_products(_WIDE)
+
+
+def _sum_of_products(lanes: Any) -> Any:
+    """Code that adds up in these lanes, none of which may overflow."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x, y = (context.make_array(kind)(context, builder, given).data for kind, given in
                 zip(signature.args[:2], arguments[:2], strict=True))  # fmt: skip
-        total = cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * LANES))
+        total = cgutils.alloca_once_value(builder, ir.Constant(lanes, [0] * LANES))
         with _steps(builder, arguments[3]) as k:
             left, right = _load(builder, x, k, _WIDE), _load(builder, y, builder.add(arguments[2], k), _WIDE)
+            if lanes is not _WIDE:
+                left, right = builder.sext(left, lanes), builder.sext(right, lanes)
             builder.store(builder.add(builder.load(total), builder.mul(left, right)), total)
-        return builder.zext(_sum(builder, builder.load(total)), ir.IntType(64))
+        found = _sum(builder, builder.load(total))
+        return builder.zext(found, ir.IntType(64)) if lanes is _WIDE else found
 
-    return types.int64(x, y, types.intp, types.intp), generate
+    return generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
