@@ -5,7 +5,7 @@ One record is folded in this order: T moves; tumbling windows that became final 
 levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state. A
 record whose id came within ten minutes before it moves T and nothing else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -229,11 +229,19 @@ class Detector:
 
     def snapshot(self) -> list[DetectorSnapshot]:
         """Rows of the assets that changed since the last call, and last the partition's own row."""
+        own, *assets = self.snapshots()
+        return [*assets, own]
+
+    def snapshots(self) -> Iterator[DetectorSnapshot]:
+        """The same one by one, the partition's own row first, each as it is when it is asked for: what is folded
+        meanwhile makes rows of assets newer than the partition's, which `restore` allows."""
+        yield self._partition_row()
         store = self._store
-        rows = []
         for row in np.flatnonzero(store.assets[: len(store.names)]["dirty"]).tolist():
             store.assets[row]["dirty"] = False
-            rows.append(self._snapshot_row(store.names[row], write_asset(store, row)))
+            yield self._snapshot_row(store.names[row], write_asset(store, row))
+
+    def _partition_row(self) -> DetectorSnapshot:
         clock = self._clock[0]
         state = PartitionState(
             now_ms=int(clock["now_ms"]),
@@ -243,8 +251,7 @@ class Detector:
             feeds=dict(sorted(self._coverage.feeds.items())),
             settings=msgspec.json.encode(tree_of(self.settings)),
         )
-        rows.append(self._snapshot_row(PARTITION_ROW, msgspec.msgpack.encode(state)))
-        return rows
+        return self._snapshot_row(PARTITION_ROW, msgspec.msgpack.encode(state))
 
     def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
         """Take the state of snapshots, in any order; go on from `next_offset` and `next_sequence` after it, and after

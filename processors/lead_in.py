@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from schemas.records import CascadeAlert
+from schemas.topics import MARKET
 from schemas.words import AlertKind
 
 LEAD_MS: Final = 25 * 60_000  # the widest window twice and its grace are 11 min, a level's hold less
 CONTEXT_MS: Final = 24 * 3_600_000
 BACK_MS_MAX: Final = 24 * 3_600_000
-MARKET: Final = "*"  # alerts of the market stand in the same topic and are no partition's
 
 
 class LeadIn(NamedTuple):

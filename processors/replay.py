@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from processors.detector import Detector
-from processors.lead_in import CONTEXT_MS, LEAD_MS, MARKET, LeadIn, began_ms, lead_in, open_episodes
+from processors.lead_in import CONTEXT_MS, LEAD_MS, LeadIn, began_ms, lead_in, open_episodes
 from processors.market.fold import MarketFold
 from processors.market.replay import MarketReplay
 from processors.market.settings import MarketSettings
@@ -20,7 +20,7 @@ from processors.settings import DetectorSettings
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.records import CascadeAlert, JournalEntry
-from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS
+from schemas.topics import ALERTS, JOURNAL, LIQUIDATIONS, MARKET
 
 
 class Difference(NamedTuple):

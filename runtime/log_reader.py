@@ -85,7 +85,7 @@ class LogReader:
             error = message.error()
             if error is None:
                 self._ended.pop(place, None)
-                records.append(_record(message))
+                records.append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ended[place] = message.offset() or 0
             elif error.code() not in PASSING:
@@ -160,7 +160,8 @@ class LogReader:
         self.close()
 
 
-def _record(message: Message) -> LogRecord:
+def record_of(message: Message) -> LogRecord:
+    """A message of the client that is no error."""
     headers = message.headers()
     return LogRecord(
         message.topic() or "",

@@ -19,6 +19,7 @@ from schemas.records import (
 DAY_MS: Final = 86_400_000
 FOR_EVER: Final = -1
 PARTITIONS_DEFAULT: Final = 12
+MARKET: Final = "*"  # alerts.cascades and signals.state: key of the market's records, which are no asset's
 PROGRESS_KEY: Final = "progress"  # signals.state: key of the progress records, "progress/<partition>"
 
 

@@ -7,10 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from schemas.records import CascadeAlert, WindowFigures
-from schemas.topics import LIQUIDATIONS, STATE
+from schemas.topics import LIQUIDATIONS, MARKET, STATE
 from schemas.words import LEVEL_RANKS, AlertKind, Completeness, FeedState, Level, Profile, Side
 
-MARKET: Final = "*"
 RULE_FLAG: Final = "rule:"
 MUTED_FLAG: Final = "muted"
 KINDS: Final = {

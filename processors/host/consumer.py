@@ -1,21 +1,27 @@
-"""Faust's consumer with three things changed: an agent gets runs of consecutive records, only offsets that written
-state covers are committed, and a partition that the host reads by itself is not fetched beside it.
+"""Faust's consumer with three things changed: records come from a `Source`, an agent gets runs of consecutive ones, and
+only offsets that written state covers are committed. aiokafka holds the membership and fetches nothing.
 
-Faust costs 60 µs an event, whatever the event holds; a run of up to RUN_MAX records costs it as much as one. Positions
-behind the state are never committed, because a seek in recovery does not hold in Faust 0.15.3: a restart then begins
-at or before what the state has seen, and needs none. The seek when the host has caught up saves a second read; where it
-comes to nothing, the host drops what it has seen."""
+Faust costs 60 µs an event, whatever the event holds; a run of up to RUN_MAX records costs it as much as one. Where to
+read from is the host's to say, once it has caught up: a seek in recovery does not hold in Faust 0.15.3. A position that
+no written state covers is never committed, so whoever looks at the group sees where a restart begins."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
-FETCH_WAIT_MS_MAX: Final = 10  # data ends a wait at once; but not that of a partition whose last answer was being taken
+from processors.host.source import Source
+from runtime.log_reader import LogRecord
+from runtime.settings import KafkaSettings
+
+ALIVE_EVERY_S: Final = 60.0  # of 1,000 s after which a client that is not asked for records leaves its group
+APPEND_TIME: Final = 1  # timestamp type of Kafka
 COMMIT_S_MAX: Final = 1.0  # of the 5 s in which a worker ends
 log = structlog.get_logger(__name__)
 
@@ -23,10 +29,19 @@ log = structlog.get_logger(__name__)
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # no types there
     """The thread of the aiokafka client; a commit that fails is tried again with the next one."""
 
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX  # Faust has no setting for it: 1,500
-        return consumer
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Fetch none of them: a `Source` does."""
+        client = self._ensure_consumer()
+        client.pause(*(driver.ensure_aiokafka_TP(tp) for tp in assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def say_alive(self) -> None:
+        """A client that is not asked for records leaves its group after `broker_max_poll_interval`."""
+        with self._ensure_consumer()._subscription.fetch_context():
+            pass
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: it would look at what aiokafka fetches. The host's watchdog sees records that do not come."""
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         mine = {TP(*tp): offset for tp, offset in offsets.items() if tp in self.assignment()}
@@ -37,30 +52,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # no
             return False
         return True
 
-    async def hold(self, tp: TP) -> None:
-        """Fetch no more of a partition, if it is still ours."""
-        client = self._ensure_consumer()
-        if tp in self.assignment():
-            client.pause(driver.ensure_aiokafka_TP(tp))
-
-    async def go_on(self, tp: TP, offset: int) -> None:
-        """Fetch it from `offset` on. Its end is not known until the first answer: silence must not be let in before."""
-        client = self._ensure_consumer()
-        if tp in self.assignment():
-            own = driver.ensure_aiokafka_TP(tp)
-            client._subscription.subscription.assignment.state_value(own).highwater = None
-            client.seek(own, offset)
-            client.resume(own)
-
 
 class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
     """Hands out runs; commits what `cover` was told."""
 
-    RUN_MAX: Final = 500
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._covered: dict[TP, int] = {}
+        self._source = Source(self.transport.kafka)
+        self._alive_s = time.monotonic()
+
+    async def on_start(self) -> None:
+        """Start the source beside the client."""
+        self._source.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """End the source too."""
+        self._source.stop()
+        await super().on_stop()
 
     def cover(self, tp: TP, offset: int) -> None:
         """A restart may begin at `offset`: commit it with the next commit."""
@@ -68,11 +78,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
 
     def hold(self, tp: TP) -> None:
         """Somebody else reads this partition for a while."""
-        self.add_future(self._thread.call_thread(self._thread.hold, tp))
+        self._source.remove(tp)
 
     def go_on(self, tp: TP, offset: int) -> None:
-        """Read on from `offset`; for a partition that was lost meanwhile nothing happens."""
-        self.add_future(self._thread.call_thread(self._thread.go_on, tp, offset))
+        """Read on from `offset`."""
+        self._source.add(tp, offset)
 
     async def commit_covered(self) -> None:
         """Commit now, as far as it is possible: what is not committed is folded again, which changes nothing."""
@@ -84,32 +94,47 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
     def forget(self, tps: Iterable[TP]) -> None:
         """Partitions that are no longer ours."""
         for tp in tps:
+            self._source.remove(tp)
             self._covered.pop(TP(*tp), None)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Runs of the next records as messages that stand at the offset of their last record."""
-        records, _ = await self._wait_next_records(timeout)
-        if not records or self.should_stop:
-            return
-        for tp, batch in records.items():
-            for start in range(0, len(batch), self.RUN_MAX):
-                if not self.flow_active:
-                    return  # what is left is read again by the next owner
-                run = batch[start : start + self.RUN_MAX]
-                message = self._to_message(tp, run[-1])
-                message.value = run
-                yield tp, message
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Tell the agent which partition has records.
+
+        Faust's own hands in each record, in eight turns of the loop and four tasks. What a rebalance lets go on its way
+        to the agent, the host reads again."""
+        while not fetcher.should_stop:
+            if not self.flow_active:
+                await self.can_resume_flow.wait()
+            await self.callback(self._message(TP(*await self._source.ready())))
+            if time.monotonic() - self._alive_s > ALIVE_EVERY_S:
+                self._alive_s = time.monotonic()
+                await self._thread.call_thread(self._thread.say_alive)
+
+    def take(self, tp: TP) -> list[LogRecord]:
+        """The run that the agent was told of, and what has come since."""
+        return self._source.take(tp)
 
     def high_watermark(self, tp: TP) -> int | None:
-        """Next offset to be written as of the last fetch, None when not known."""
-        client = self._thread._consumer
-        if client is None or tp not in client.assignment():
-            return None
-        mark: int | None = client.highwater(tp)
-        return mark
+        """Next offset to be written as of the last answer, None when not known."""
+        return self._source.end(tp)
+
+    def _message(self, tp: TP) -> ConsumerMessage:
+        return ConsumerMessage(
+            *tp,
+            offset=0,
+            timestamp=0.0,
+            timestamp_type=APPEND_TIME,
+            headers=(),
+            key=None,
+            value=tp,
+            checksum=None,
+            serialized_value_size=0,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: a run is one message, so its offsets would all be gaps."""
@@ -122,6 +147,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
 
 
 class Transport(driver.Transport):  # type: ignore[misc]  # no types there
-    """Transport with that consumer."""
+    """Transport with that consumer. `kafka`: where its source reads."""
 
     Consumer = Consumer
+
+    def __init__(self, *args: Any, kafka: KafkaSettings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kafka = kafka

@@ -7,9 +7,10 @@ Any delivery that fails ends the flow: the host starts the partition again from 
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ from processors.journal import merged
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError
 from schemas.headers import SENT_HEADER
-from schemas.records import JournalBaseline, JournalContext, JournalEntry
+from schemas.records import DetectorSnapshot, JournalBaseline, JournalContext, JournalEntry
 from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, STATE, WINDOWS, Topic, TopicNames
 from schemas.words import JournalKind
 
@@ -38,11 +39,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Snapshot:
-    """State captured at `position`; `rows` shrinks as they are sent, `ready` once all that it knows of is confirmed."""
+    """State captured at `position` or, of single assets, later: what `left` gives until it is None. Then `rows` shrinks
+    as they are sent, from when all that it knows of is confirmed: `ready`."""
 
     position: int
     next_sequence: int
-    rows: deque[tuple[bytes, bytes, Sequence[tuple[str, bytes]]]] = field(default_factory=deque)
+    headers: Sequence[tuple[str, bytes]]
+    own: DetectorSnapshot
+    left: Iterator[DetectorSnapshot] | None
+    rows: deque[tuple[bytes, bytes]] = field(default_factory=deque)
     unconfirmed: int = 0
     ready: bool = False
 
@@ -77,6 +82,8 @@ class Flow:
         self._outbox = Outbox(self._send)
         self._snapshot: Snapshot | None = None
         self._covered = (-1, -1)
+        self._duplicates = metrics.DUPLICATES.labels(partition)  # to find a label costs more than to set it
+        self._forgotten = metrics.FORGOTTEN.labels(partition)
         self._apply_due()
 
     @property
@@ -134,31 +141,43 @@ class Flow:
         if not self.closed:
             self._outbox.pump()
 
-    def capture(self) -> bool:
-        """Take the state as it is now, to be written once all that it knows of is confirmed; False when the last one
-        is still on its way."""
-        if self._snapshot is not None or self.closed:
+    def capture(self, assets_max: int | None = None) -> bool:
+        """Take the state, to be written once all that it knows of is confirmed: of so many assets at most, None of all.
+        Returns whether there are more to take. Nothing is begun while the last state is on its way."""
+        if self._snapshot is None:
+            self._begin_capture()
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.left is None or self.closed:
             return False
-        at = (self.position, self._detector.next_sequence)
-        if at == self._covered:
+        taken = 0
+        for row in islice(snapshot.left, assets_max):
+            snapshot.rows.append((row.asset.encode(), self._codec.encode(SNAPSHOTS, row)))
+            taken += 1
+        if taken == assets_max:
             return True
-        places = self._places if self.replaying else self._places_now
-        headers = (
-            (EPOCH_HEADER, str(self._epoch).encode()),
-            (BASE_HEADER, str(self._base).encode()),
-            (PLACES_HEADER, msgspec.json.encode({**places, LIQUIDATIONS.name: self.position})),
-        )
-        snapshot = self._snapshot = Snapshot(*at)
-        for row in self._detector.snapshot():
-            key = row.asset.encode() or f"partition/{self.partition}".encode()
-            snapshot.rows.append((key, self._codec.encode(SNAPSHOTS, row), headers))
+        snapshot.left = None
+        key = f"partition/{self.partition}".encode()
+        snapshot.rows.append((key, self._codec.encode(SNAPSHOTS, snapshot.own)))  # last: it is the oldest
 
         def ready() -> None:
             snapshot.ready = True
             self.write()
 
         self._outbox.when_confirmed(ready)
-        return True
+        return False
+
+    def _begin_capture(self) -> None:
+        at = (self.position, self._detector.next_sequence)
+        if at == self._covered or self.closed:
+            return
+        places = self._places if self.replaying else self._places_now
+        headers = (
+            (EPOCH_HEADER, str(self._epoch).encode()),
+            (BASE_HEADER, str(self._base).encode()),
+            (PLACES_HEADER, msgspec.json.encode({**places, LIQUIDATIONS.name: self.position})),
+        )
+        left = self._detector.snapshots()
+        self._snapshot = Snapshot(*at, headers, next(left), left)
 
     @property
     def settled(self) -> bool:
@@ -169,8 +188,7 @@ class Flow:
         """Send rows of a captured state that is ready, while the producer has room."""
         snapshot = self._snapshot
         while snapshot is not None and snapshot.ready and snapshot.rows and not self.closed:
-            key, value, headers = snapshot.rows[0]
-            name = self._names.of(SNAPSHOTS)
+            (key, value), headers, name = snapshot.rows[0], snapshot.headers, self._names.of(SNAPSHOTS)
             if not self._publisher.send(name, self.partition, key, value, self._row_report, headers, urgent=False):
                 return
             snapshot.rows.popleft()
@@ -189,8 +207,8 @@ class Flow:
         for offset, reason in refused:
             self._refuse(next(record for record in run if record.offset == offset), reason)
         metrics.EVENTS.inc(len(run) - len(refused))
-        metrics.DUPLICATES.labels(self.partition).set(self._detector.duplicates)
-        metrics.FORGOTTEN.labels(self.partition).set(self._detector.ids_forgotten)
+        self._duplicates.set(self._detector.duplicates)
+        self._forgotten.set(self._detector.ids_forgotten)
         self._emit(outputs)
 
     def _apply_due(self) -> None:

@@ -1,6 +1,6 @@
 """What the host needs of the detector, and of the records that it folds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from processors.detector import Consumed, Output, Refused
@@ -47,8 +47,9 @@ class Fold(Protocol):
     def know_from(self, time_ms: int) -> list[str]:
         """After a fold that began in the middle: the assets of whose week nothing before `time_ms` is known."""
 
-    def snapshot(self) -> list[DetectorSnapshot]:
-        """What changed since the last call, last the partition's own row."""
+    def snapshots(self) -> Iterator[DetectorSnapshot]:
+        """The partition's own row, then those of the assets that changed since the last call, each as it is when it is
+        asked for."""
 
     def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
         """Take the state of a partition."""

@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -35,6 +35,7 @@ RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
 CLOSE_S_MAX: Final = 3.0  # of the 5 s in which a worker ends
 BACKOFF_S_MIN: Final = 1.0  # a worker that was replaced has learned so by then
 BACKOFF_S_MAX: Final = 30.0
+ASSETS_AT_ONCE: Final = 2  # whose state is captured before others may run: 1 ms
 WATCH_S: Final = 5.0
 BEAT_S_MAX: Final = 10.0  # 50 ticks: a loop that did not come round in this time hangs
 REPORT_S_MAX: Final = 600.0  # twice what the producer gives a record
@@ -305,12 +306,10 @@ class Host:
             log.warning("given back before its state was written", partition=flow.partition, position=flow.position)
 
     async def _tick_all(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.tick_interval_ms / 1_000)
+        async for partition, flow in self._in_turn(self._settings.tick_interval_ms):
             self._beat_s = time.monotonic()
-            for partition, flow in list(self._flows.items()):
-                if partition in self._owned and partition not in self._tasks and self._at_end(flow):
-                    flow.tick()
+            if partition in self._owned and partition not in self._tasks and self._at_end(flow):
+                flow.tick()
 
     def _at_end(self, flow: Flow) -> bool:
         """Whether time may pass for it: something is open, and nothing of the log is left to fold."""
@@ -318,11 +317,22 @@ class Host:
         return flow.wants_ticks and end is not None and flow.position >= end and not flow.replaying
 
     async def _capture_all(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.snapshot_interval_ms / 1_000)
-            for flow in list(self._flows.values()):
-                flow.capture()
+        async for _, flow in self._in_turn(self._settings.snapshot_interval_ms):
+            left = flow.capture(ASSETS_AT_ONCE)
+            while left:
                 await asyncio.sleep(0)
+                left = flow.capture(ASSETS_AT_ONCE)
+
+    async def _in_turn(self, interval_ms: int) -> AsyncIterator[tuple[int, Flow]]:
+        """Each flow once in `interval_ms`, one after the other: an event does not wait for what all of them do."""
+        while True:
+            flows = list(self._flows.items())
+            for partition, flow in flows:
+                await asyncio.sleep(interval_ms / 1_000 / len(flows))
+                if self._flows.get(partition) is flow:
+                    yield partition, flow
+            if not flows:
+                await asyncio.sleep(POLL_S)
 
     async def _watch_all(self) -> None:
         """See partitions whose records lie ready and do not come, and read them; start those again that hang."""

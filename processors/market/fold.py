@@ -15,14 +15,14 @@ from processors.market.contagion import Follower, followers
 from processors.market.figures import Figures
 from processors.market.layout import ASSETS_MAX, NOBODY, SIZES_MAX, new_state
 from processors.market.reader import LEFT
-from processors.market.records import MARKET, Market, alert_of, progress_of, state_of
+from processors.market.records import Market, alert_of, progress_of, state_of
 from processors.market.settings import MarketSettings
 from processors.windows.layout import LONG_AGO
 from processors.windows.memory import PADDING
 from schemas.codec import Codec
 from schemas.errors import RecordRefused, SchemaError
 from schemas.records import AssetState, Record
-from schemas.topics import ALERTS, PROGRESS_KEY, STATE, Topic
+from schemas.topics import ALERTS, MARKET, PROGRESS_KEY, STATE, Topic
 from schemas.words import AlertKind
 
 MEMORY_MS: Final = 300_000  # what was said before does not matter any more but for an episode: 60 + 10 + 60 s, doubled

@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 from processors.history import partition_of
 from processors.lead_in import began_ms
 from processors.market.fold import MEMORY_MS
-from processors.market.records import MARKET, PARTITION
+from processors.market.records import PARTITION
 from processors.past import Past, Span
 from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError
 from schemas.records import AssetState, CascadeAlert
-from schemas.topics import ALERTS, PROGRESS_KEY, STATE
+from schemas.topics import ALERTS, MARKET, PROGRESS_KEY, STATE
 from schemas.words import AlertKind
 
 LOOK_BACK_MS: Final = 86_400_000  # an episode that began earlier is begun anew

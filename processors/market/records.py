@@ -8,9 +8,9 @@ from processors.cascade.level import NONE
 from processors.market.contagion import Follower
 from processors.market.figures import Figures, leading
 from schemas.records import AssetState, CascadeAlert, Contributions
+from schemas.topics import MARKET
 from schemas.words import LEVELS, AlertKind, Level, Profile, Side, StateKind
 
-MARKET: Final = "*"
 PARTITION: Final = 0  # of signals.state
 FOLLOWERS_NAMED_MAX: Final = 5
 BLIND_NAMED_MAX: Final = 10

@@ -1,13 +1,13 @@
 """Kafka, PostgreSQL and Redis of one data folder, started together, ended together."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from stack.embedded.folder import DataFolder
-from stack.embedded.kafka import KafkaServer, Security
+from stack.embedded.kafka import SMALL_JVM, KafkaServer, Security
 from stack.embedded.postgres import PostgresServer
 from stack.embedded.redis import RedisServer
 from stack.embedded.server import Server
@@ -20,10 +20,17 @@ class EmbeddedStack:
 
     As a context manager it starts them all and stops them all. They end with this process, however it ends."""
 
-    def __init__(self, data: Path, *, given: Mapping[str, str] | None = None, security: Security | None = None) -> None:
-        """`security` adds a listener to the broker, whose address is `kafka.secure_url`."""
+    def __init__(
+        self,
+        data: Path,
+        *,
+        given: Mapping[str, str] | None = None,
+        security: Security | None = None,
+        jvm: Sequence[str] = SMALL_JVM,
+    ) -> None:
+        """`security` adds a listener to the broker, whose address is `kafka.secure_url`; `jvm`: its options."""
         self.data = DataFolder(data)
-        self.kafka = KafkaServer(self.data, security=security)
+        self.kafka = KafkaServer(self.data, security=security, jvm=jvm)
         self.postgres = PostgresServer(self.data)
         self.redis = RedisServer(self.data)
         every: tuple[Server, ...] = (self.kafka, self.postgres, self.redis)

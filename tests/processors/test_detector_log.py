@@ -93,6 +93,37 @@ def test_rows_of_different_age_change_no_byte(data: st.DataObject) -> None:
     assert lines == missing
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_rows_taken_while_records_are_folded_change_no_byte(data: st.DataObject) -> None:
+    # log   |------- before ------|-- .. --|---- .. ----|
+    # rows                   partition   asset        asset
+    older = data.draw(st.integers(0, len(LOG)))
+    detector, done = new_detector(), older
+    before = as_lines(fold_all(detector, LOG[:older]))
+    taking = detector.snapshots()
+    rows, said = [next(taking)], list[Output]()
+    while True:
+        newer = data.draw(st.integers(done, len(LOG)))
+        between = fold_all(detector, LOG[done:newer])
+        done = newer
+        row = next(taking, None)
+        said += [one for one in between if one.key not in {known.asset for known in rows}]
+        if row is None:
+            break
+        rows.append(row)
+
+    again = new_detector()
+    again.restore(rows)
+    again.remember(heard(LOG[:older]))
+    lines = as_lines(fold_all(again, LOG[older:]))
+    missing = list(LINES[len(before) :])
+    taken = {row.asset for row in rows}
+    for line in as_lines(one for one in said if one.key in taken):
+        missing.remove(line)
+    assert lines == missing
+
+
 def test_snapshot_has_only_what_changed_and_the_partition_last() -> None:
     detector = new_detector()
     fold_all(detector, [at(0, 0, liquidation(0)), at(1, 1, liquidation(1, asset="ETH"))])

@@ -21,7 +21,6 @@ from processors.detector import Delivered, Detector
 from processors.host.places import PLACES_HEADER, PUBLISHED
 from processors.host.recovery import Recovered, recover
 from processors.journal import replay
-from processors.lead_in import MARKET
 from processors.settings import DetectorSettings
 from processors.windows.store import why_refused
 from runtime.kafka import confluent_config, create_topics, describe, producer_config, topic_names
@@ -30,7 +29,7 @@ from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError
 from schemas.records import JournalEntry, Liquidation, Record
-from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, SNAPSHOTS, WINDOWS, Topic
+from schemas.topics import ALERTS, DEAD_LETTERS, JOURNAL, LATE, LIQUIDATIONS, MARKET, SNAPSHOTS, WINDOWS, Topic
 from schemas.words import Completeness, Exchange, Market, PriceKind, Side
 from tests.stack import waiting
 

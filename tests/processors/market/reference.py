@@ -22,7 +22,7 @@ from schemas.records import (
     ExchangeFigures,
     WindowFigures,
 )
-from schemas.topics import ALERTS, PROGRESS_KEY, STATE
+from schemas.topics import ALERTS, MARKET, PROGRESS_KEY, STATE
 from schemas.words import LEVEL_RANKS, LEVELS, AlertKind, Exchange, Level, Profile, Side, StateKind
 from tests.processors.market.states import Heard
 
@@ -98,7 +98,6 @@ def _series(bins: Mapping[int, int], second: int, span_s: int) -> Sequence[int]:
     return [bins.get(at, 0) for at in range(second - span_s, second)]
 
 
-MARKET: Final = "*"
 PARTITION: Final = 0  # of signals.state
 MICRO: Final = 1_000_000
 FOLLOWERS_NAMED_MAX: Final = 5

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from processors.market.contagion import follows
 from processors.market.fold import MEMORY_MS, MarketOutput
-from processors.market.records import MARKET
 from schemas.codec import Codec, to_json
 from schemas.records import AssetState, CascadeAlert
-from schemas.topics import ALERTS, STATE
+from schemas.topics import ALERTS, MARKET, STATE
 from schemas.words import Exchange, Level
 from tests.processors.market.reference import Reference
 from tests.processors.market.states import (

@@ -7,13 +7,12 @@ from confluent_kafka import Producer
 
 from processors.history import partition_of
 from processors.market.past import OWN_KEY
-from processors.market.records import MARKET
 from processors.market.stage import MarketStage
 from runtime.kafka import create_topics, producer_config, topic_names
 from runtime.log_reader import LogReader, LogRecord
 from runtime.settings import KafkaSettings
 from schemas.records import AssetState, CascadeAlert
-from schemas.topics import ALERTS, STATE, Topic
+from schemas.topics import ALERTS, MARKET, STATE, Topic
 from tests.processors.market.states import CODEC, PARTITIONS, alerts, new_fold
 
 FLUSH_S_MAX = 30.0
