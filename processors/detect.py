@@ -10,20 +10,30 @@ behind context of its time; after the last liquidation they go on until nothing 
 
 Each partition is a fold of its own, as in the topics, with as many partitions as the settings say."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
 
 from processors.cascade.relative import HOUR_MS
 from processors.detector import Delivered, Detector, Output
 from processors.history import Part
+from processors.market.fold import MarketFold
+from processors.market.settings import MarketSettings
 from processors.settings import DetectorSettings
+from processors.windows.layout import NEVER
 from schemas.codec import Codec
 from schemas.records import CascadeAlert, JournalBaseline, JournalContext, JournalEntry, WindowAggregate
+from schemas.topics import STATE
 from schemas.words import JournalKind
 
 GRID_MS: Final = 200
 RUN_MAX: Final = 500  # records folded at once
 EPOCH: Final = 1
+R = TypeVar("R", CascadeAlert, WindowAggregate)
 
 
 class Step(NamedTuple):
@@ -67,21 +77,67 @@ def fold_history(detector: Detector, part: Part, *, partition: int) -> Iterator[
 
 
 def detect(
-    parts: dict[int, Part], settings: DetectorSettings
-) -> tuple[list[CascadeAlert], list[WindowAggregate]]:  # fmt: skip
-    """All alerts by (append_time_ms, asset, sequence), and all windows by (append_time_ms, asset, size and start)."""
+    parts: Mapping[int, Part], settings: DetectorSettings, market: MarketSettings | None = None
+) -> tuple[list[CascadeAlert], list[WindowAggregate]]:
+    """All alerts by (append_time_ms, asset, sequence), and all windows by (append_time_ms, asset, size and start).
+
+    With `market` its alerts stand among them: of the states of all partitions by T, of the same T by partition, where
+    live it is the order in which they came. No partition of a file is cut off, so the market is blind nowhere."""
     alerts: list[CascadeAlert] = []
     windows: list[WindowAggregate] = []
-    for partition in sorted(parts):
-        for step in fold_history(new_detector(settings), parts[partition], partition=partition):
-            for output in step.outputs:
-                if isinstance(output.record, CascadeAlert):
-                    alerts.append(output.record)
-                elif isinstance(output.record, WindowAggregate):
-                    windows.append(output.record)
+    states = heapq.merge(
+        *(_states(partition, parts[partition], settings, alerts, windows) for partition in sorted(parts)),
+        key=itemgetter(0),
+    )
+    fold, told = None, 0
+    if market is not None:
+        seeing = market.model_copy(update={"blind_ms": 2 * NEVER})
+        fold = MarketFold(seeing, partitions=max(parts, default=0) + 1, judged_size_ms=settings.judged_size_ms)
+    while batch := [value for _, value in islice(states, RUN_MAX)]:
+        if fold is not None:
+            outputs, refused = fold.fold(range(told, told + len(batch)), batch)
+            assert not refused, "states of this version are read"
+            alerts += [_without_source(one.record) for one in outputs if isinstance(one.record, CascadeAlert)]
+        told += len(batch)
     alerts.sort(key=lambda alert: (alert.append_time_ms, alert.asset, alert.sequence))
     windows.sort(key=lambda window: (window.append_time_ms, window.asset, window.size_ms, window.window_start_ms))
     return alerts, windows
+
+
+def _states(
+    partition: int,
+    part: Part,
+    settings: DetectorSettings,
+    alerts: list[CascadeAlert],
+    windows: list[WindowAggregate],
+) -> Iterator[tuple[int, bytes]]:
+    """T and value of each state of one partition, in its order; alerts and windows are put where they are given."""
+    detector = Detector(settings, partition=partition)
+    for step in fold_history(detector, part, partition=partition):
+        for output in step.outputs:
+            if output.topic is STATE:
+                yield _told_ms(output.value), output.value
+                continue
+            record = output.record
+            if isinstance(record, CascadeAlert):
+                alerts.append(_without_source(record))
+            elif isinstance(record, WindowAggregate):
+                windows.append(_without_source(record))
+
+
+def _told_ms(state: bytes) -> int:
+    r"""T of a state, its last field: a zigzag variable-length integer, whose bytes but the last have their high bit.
+
+    >>> _told_ms(b"\x05" + b"\x80\x02")
+    128"""
+    begin = len(state) - 1
+    while state[begin - 1] & 0x80:
+        begin -= 1
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(state[begin:])) >> 1
+
+
+def _without_source(record: R) -> R:
+    return msgspec.structs.replace(record, source_partition=None, source_offset=None)
 
 
 def _baselines(detector: Detector, partition: int) -> Iterator[Step]:

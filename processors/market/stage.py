@@ -21,7 +21,8 @@ from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable, LiqcascadeError
-from schemas.topics import STATE
+from schemas.headers import SENT_HEADER
+from schemas.topics import ALERTS, STATE
 
 BATCH_MAX: Final = 500  # records a turn: the client makes them in half a millisecond, in which no other thread runs
 POLL_S: Final = 0.2
@@ -164,10 +165,11 @@ class MarketStage:
             self._said.discard(output.id)
             metrics.SUPPRESSED.inc()
             return
-        value = self._codec.encode(output.topic, output.record)
+        name, value = self._names.of(output.topic), self._codec.encode(output.topic, output.record)
+        headers = [(SENT_HEADER, b"%d" % (time.time_ns() // 1_000))] if output.topic is ALERTS else []
         while True:
             try:
-                producer.produce(self._names.of(output.topic), value, output.key, on_delivery=self._receipts.answer)
+                producer.produce(name, value, output.key, on_delivery=self._receipts.answer, headers=headers)
                 self._receipts.sent()
                 metrics.MARKET_OUTPUTS.labels(output.topic.name).inc()
                 return

@@ -23,7 +23,7 @@ from schemas.words import EXCHANGE_SLOTS, Completeness, Exchange, Market, PriceK
 
 SIDE_INDEX: Final = {Side.LONG: 0, Side.SHORT: 1}
 TAPE_INDEX: Final = {completeness: index for index, completeness in enumerate(Completeness)}
-READ, NEW_ASSET, LEFT, DISORDERED = range(4)  # of a record: read; of an asset without a row; left to the codec
+READ, NEW_ASSET, LEFT = range(3)  # of a record: read; of an asset without a row; left to the codec
 _WORDS: Final = tuple(len(words) for words in (Exchange, Market, Side, PriceKind, Completeness))
 _LONG: Final = tuple(Side).index(Side.LONG)
 _HEADER: Final = 5
@@ -68,17 +68,16 @@ def read_run(run: Sequence[Consumed], store: Store, header: bytes, decode: Calla
     """Read records in the order of their offsets. `header`: what stands before a value of the newest schema."""
     values = [record.value or b"" for record in run]
     data = np.frombuffer(b"".join([*values, bytes(PADDING)]), np.uint8)
-    numbers = [record.offset for record in run]
-    numbers += [record.timestamp for record in run]
+    numbers = [record.timestamp for record in run]
     numbers += map(len, values)
     given = np.frombuffer(pack(f"{len(numbers)}q", *numbers), np.int64)
     events = np.empty(len(run), EVENT)
+    events["offset"] = _offsets(run)
     before = int.from_bytes(header, "little")
     refused: list[Refused] = []
     at = 0
     while True:
         at, how, begin, end = read_values(given, data, at, before, events, store.state)
-        assert how != DISORDERED, "a run stands in the order of its offsets"
         if at == len(run):
             break
         if how == NEW_ASSET:
@@ -100,6 +99,16 @@ def read_run(run: Sequence[Consumed], store: Store, header: bytes, decode: Calla
     return Run(events[events["asset"] != NOBODY] if refused else events, data, refused)
 
 
+def _offsets(run: Sequence[Consumed]) -> Array:
+    """Offsets, which are seldom looked at one by one: mostly none is missing between the first and the last."""
+    first, end = run[0].offset, run[-1].offset + 1
+    if end - first == len(run):
+        return np.arange(first, end)
+    offsets = np.array([record.offset for record in run])
+    assert (np.diff(offsets) > 0).all(), "a run stands in the order of its offsets"
+    return offsets
+
+
 def _fill(event: Row, liquidation: Liquidation, row: int) -> None:
     event["id"] = id_of(liquidation.event_id)
     event["event_ms"] = liquidation.event_time_ms
@@ -118,16 +127,14 @@ def read_values(
 ) -> tuple[int, int, int, int]:
     """Read values from record `start` on until one needs help: (record, why, begin and end of the asset's name).
 
-    `given`: the offsets, then the append times, then the lengths; `at`: address of the `State`."""
+    `given`: the append times, then the lengths; `at`: address of the `State`."""
     names, count = state_at(at).names, events.shape[0]
     for i in range(start, count):
         event = events[i]
-        event.offset, event.append_ms = given[i], given[count + i]
+        event.append_ms = given[i]
         event.begin = events[i - 1].end if i else 0
         event.double = 0
-        event.end = event.begin + given[2 * count + i]
-        if i and event.offset <= events[i - 1].offset:
-            return i, DISORDERED, 0, 0
+        event.end = event.begin + given[count + i]
         how, begin, end = _read(data, before, names, event)
         if how != READ:
             return i, how, begin, end

@@ -14,6 +14,7 @@ def detect(
     events: Annotated[Path, typer.Option(help="JSON lines {topic, append_time_ms, value} in log order.")],
     alerts: Annotated[Path, typer.Option(help="Where the alerts go, as JSON lines.")],
     windows: Annotated[Path, typer.Option(help="Where the closed windows go, as JSON lines.")],
+    market: Annotated[bool, typer.Option(help="Also the alerts of the market (*), over all assets.")] = False,
     settings: Annotated[Path | None, typer.Option(help="Settings (TOML) instead of liqcascade.toml.")] = None,
 ) -> None:
     """Fold a file of liquidations, open interest, funding and feed health; write what the detector says of it.
@@ -37,7 +38,7 @@ def detect(
             parts = read_history(lines, partitions=tree.kafka.partitions)
     except OSError as exc:
         raise SettingsError(f"reading {events}: {exc.strerror}") from exc
-    found, closed = fold(parts, tree.detector)
+    found, closed = fold(parts, tree.detector, tree.market if market else None)
 
     def write(path: Path, records: Iterable[Record]) -> None:
         try:

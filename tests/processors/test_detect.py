@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ import pytest
 from typer.testing import CliRunner
 
 from processors.detect import Step, detect, fold_history, new_detector
-from processors.detector import Delivered
+from processors.detector import Delivered, Detector
 from processors.history import Part, partition_of, read_history
 from processors.journal import replay
+from processors.market.settings import MarketSettings
 from processors.settings import DetectorSettings
 from schemas.errors import SchemaError, SettingsError
-from schemas.records import FeedHealth, Record
-from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST
+from schemas.records import AssetState, CascadeAlert, FeedHealth, Record
+from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, MARKET, OPEN_INTEREST, STATE
 from schemas.words import AlertKind, Exchange, FeedState, JournalKind
 from stack.cli import app, commands
 from tests.processors.logs import START_MS, as_lines, cascade_log, funding, liquidation, open_interest
+from tests.processors.market.reference import Reference
 
 SETTINGS = DetectorSettings()
 Row = tuple[str, int, Record]
@@ -31,10 +33,10 @@ def line(topic: str, append_time_ms: int, value: Record | dict[str, Any]) -> byt
     return msgspec.json.encode({"topic": topic, "append_time_ms": START_MS + append_time_ms, "value": plain})
 
 
-def history() -> list[Row]:
-    """A cascade of two assets, with what is known beside it."""
+def history(assets: Sequence[str] = ("BTC", "ETH")) -> list[Row]:
+    """A cascade of assets, with what is known beside it."""
     rows: list[Row] = []
-    for one in cascade_log(3, assets=("BTC", "ETH")):
+    for one in cascade_log(3, assets=assets):
         if isinstance(one, Delivered):
             rows.append((LIQUIDATIONS.name, one.append_time_ms - START_MS, one.liquidation))
     for second in range(0, 60, 5):
@@ -66,6 +68,34 @@ def test_interleaving_of_topics_changes_no_byte() -> None:
             mixed.append(left[rng.choice([name for name, own in left.items() if own])].pop(0))
         assert mixed != rows
         assert written(mixed) == expected
+
+
+def test_the_market_stands_among_the_alerts_and_changes_no_other() -> None:
+    rows = history(("BTC", "ETH", "SOL", "XRP", "DOGE", "BNB"))
+    parts = read_history((line(*row) for row in rows), partitions=3)
+    assert len(parts) > 1
+    alerts, windows = detect(parts, SETTINGS, MarketSettings())
+    assert ([one for one in alerts if one.asset != MARKET], windows) == detect(parts, SETTINGS)
+    market = [one for one in alerts if one.asset == MARKET]
+    assert (market[0].kind, market[-1].kind) == (AlertKind.RAISED, AlertKind.ENDED)
+    assert market == plain_market(parts)
+    assert not any(flag.startswith("blind") for one in market for flag in one.flags)
+
+
+def plain_market(parts: Mapping[int, Part]) -> list[CascadeAlert]:
+    """The market's alerts as a plain fold over all states by T and partition has them."""
+    states: list[tuple[int, int, int, AssetState]] = []
+    for number, part in parts.items():
+        detector = Detector(SETTINGS, partition=number)
+        for step in fold_history(detector, part, partition=number):
+            told = [output.record for output in step.outputs if output.topic is STATE]
+            states += [(one.append_time_ms, number, len(states), one) for one in told if isinstance(one, AssetState)]
+    states.sort(key=lambda one: one[:3])
+    settings = MarketSettings().model_copy(update={"blind_ms": 1 << 61})
+    fold = Reference(settings, partitions=max(parts) + 1, judged_size_ms=SETTINGS.judged_size_ms)
+    outputs = fold.fold(enumerate(one for *_, one in states))
+    records = [one.record for one in outputs if isinstance(one.record, CascadeAlert)]
+    return [msgspec.structs.replace(one, source_partition=None, source_offset=None) for one in records]
 
 
 def test_a_cascade_begins_and_ends_and_all_windows_close() -> None:

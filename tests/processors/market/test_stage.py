@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
+from processors.history import partition_of
 from processors.market.past import OWN_KEY
+from schemas.headers import SENT_HEADER
 from schemas.records import AssetState, CascadeAlert
-from schemas.topics import STATE
-from tests.processors.market.states import CODEC, alerts, fold, random_log
+from schemas.topics import ALERTS, MARKET, STATE
+from tests.processors.market.states import CODEC, PARTITIONS, alerts, fold, random_log
 from tests.processors.market.topics import MarketTopics
 from tests.stack.waiting import eventually
 
@@ -53,6 +56,9 @@ def test_alerts_are_those_of_the_fold_and_each_stands_once(topics: MarketTopics)
     eventually(lambda: len(topics.alerts()) >= expected, "the second owner has caught up")
     stage.stop()
     assert_each_once(topics.alerts(), topics)
+    published = topics.read(ALERTS, partition_of(MARKET, PARTITIONS))
+    sent_ms = [int(dict(one.headers)[SENT_HEADER]) / 1_000 for one in published]
+    assert all(0 < at_ms <= time.time() * 1_000 for at_ms in sent_ms)
 
     third_owner = topics.stage()  # begins where the second one ended, with its state
     third_owner.start()
