@@ -90,6 +90,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
             await asyncio.wait_for(self.commit(), COMMIT_S_MAX)
         except (TimeoutError, RuntimeError, KafkaError) as exc:  # RuntimeError: the client's thread has ended
             log.warning("commit at the end failed", reason=repr(exc))
+        except asyncio.CancelledError as exc:  # of the commit, by the client's thread that ends; or of whoever waits
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.warning("commit at the end failed", reason=repr(exc))
 
     def forget(self, tps: Iterable[TP]) -> None:
         """Partitions that are no longer ours."""

@@ -166,7 +166,9 @@ class MarketStage:
             metrics.SUPPRESSED.inc()
             return
         name, value = self._names.of(output.topic), self._codec.encode(output.topic, output.record)
-        headers = [(SENT_HEADER, b"%d" % (time.time_ns() // 1_000))] if output.topic is ALERTS else []
+        headers: list[tuple[str, str | bytes | None]] = []
+        if output.topic is ALERTS:
+            headers.append((SENT_HEADER, b"%d" % (time.time_ns() // 1_000)))
         while True:
             try:
                 producer.produce(name, value, output.key, on_delivery=self._receipts.answer, headers=headers)

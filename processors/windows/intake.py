@@ -101,10 +101,9 @@ def read_run(run: Sequence[Consumed], store: Store, header: bytes, decode: Calla
 
 def _offsets(run: Sequence[Consumed]) -> Array:
     """Offsets, which are seldom looked at one by one: mostly none is missing between the first and the last."""
-    first, end = run[0].offset, run[-1].offset + 1
-    if end - first == len(run):
-        return np.arange(first, end)
-    offsets = np.array([record.offset for record in run])
+    if run and run[-1].offset - run[0].offset + 1 == len(run):
+        return np.arange(run[0].offset, run[-1].offset + 1)
+    offsets = np.array([record.offset for record in run], np.int64)
     assert (np.diff(offsets) > 0).all(), "a run stands in the order of its offsets"
     return offsets
 

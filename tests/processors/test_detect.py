@@ -23,6 +23,7 @@ from schemas.words import AlertKind, Exchange, FeedState, JournalKind
 from stack.cli import app, commands
 from tests.processors.logs import START_MS, as_lines, cascade_log, funding, liquidation, open_interest
 from tests.processors.market.reference import Reference
+from tests.processors.market.states import Heard
 
 SETTINGS = DetectorSettings()
 Row = tuple[str, int, Record]
@@ -93,7 +94,7 @@ def plain_market(parts: Mapping[int, Part]) -> list[CascadeAlert]:
     states.sort(key=lambda one: one[:3])
     settings = MarketSettings().model_copy(update={"blind_ms": 1 << 61})
     fold = Reference(settings, partitions=max(parts) + 1, judged_size_ms=SETTINGS.judged_size_ms)
-    outputs = fold.fold(enumerate(one for *_, one in states))
+    outputs = fold.fold(Heard(number, one) for number, (*_, one) in enumerate(states))
     records = [one.record for one in outputs if isinstance(one.record, CascadeAlert)]
     return [msgspec.structs.replace(one, source_partition=None, source_offset=None) for one in records]
 
