@@ -14,7 +14,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from runtime.kafka import confluent_config
-from runtime.log_reader import LogRecord, record_of
+from runtime.log_reader import PASSING, LogRecord, record_of
 from runtime.settings import KafkaSettings
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
@@ -45,6 +45,7 @@ class Source:
         self._handed_in = self._taken = 0  # records: by the thread, by the loop
         self._room = threading.Event()
         self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._read_all, name="source", daemon=True)
 
@@ -81,8 +82,10 @@ class Source:
         self._taken += len(self._waiting.pop(place, ()))
 
     async def ready(self) -> Place:
-        """A partition that has records to take, as soon as there is one."""
+        """A partition that has records to take, as soon as there is one. Raises what ended the thread."""
         while not self._untold:
+            if self._failure is not None:
+                raise self._failure
             self._waiter = self._loop.create_future()
             await self._waiter
         return self._untold.popleft()
@@ -121,6 +124,10 @@ class Source:
                 messages = [first, *self._client.consume(RUN_MAX - 1, 0)] if first else []
                 for place, own in groupby(messages, _place_of):
                     self._hand_in(place, list(own))
+        except Exception as exc:  # our own bug: a partition must not fall silent because its reader is gone
+            if not self._ending.is_set():
+                log.exception("reading failed")
+                self._loop.call_soon_threadsafe(self._fail, exc)
         finally:
             self._client.close()
 
@@ -135,15 +142,17 @@ class Source:
                 self._client.incremental_assign([TopicPartition(*place, offset)])
 
     def _hand_in(self, place: Place, messages: Sequence[Message]) -> None:
-        records = []
+        records, answered = [], False
         for message in messages:
             error = message.error()
             if error is None:
                 records.append(record_of(message))
-            elif error.code() != KafkaError._PARTITION_EOF:
+            elif error.code() not in (KafkaError._PARTITION_EOF, *PASSING):
                 log.warning("reading goes on", topic=place[0], partition=place[1], reason=error.str())
-                return
-        turn = self._assigned[place]
+            answered = answered or error is None or error.code() == KafkaError._PARTITION_EOF
+        turn = self._assigned.get(place)
+        if turn is None or not answered:
+            return
         if records:
             self._await_room()
             self._handed_in += len(records)
@@ -168,6 +177,13 @@ class Source:
 
     def _tell(self, place: Place) -> None:
         self._untold.append(place)
+        self._wake()
+
+    def _fail(self, why: Exception) -> None:
+        self._failure = why
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -103,6 +103,19 @@ async def test_the_end_is_not_known_before_the_broker_has_said_it(topics: Detect
         await until(lambda: source.end(place_of(topics)) == 4)
 
 
+async def test_whoever_waits_is_told_that_its_thread_has_ended(
+    topics: DetectorTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Source) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Source, "_obey", fail)
+    async with reading(topics) as source:
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(RuntimeError, match="a bug"):
+                await source.ready()
+
+
 async def test_it_waits_when_nobody_takes(topics: DetectorTopics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING_MAX", 100)
     topics.append(values(0, 2_000), partition=0)
