@@ -230,7 +230,7 @@ def _spare_the_loop() -> None:
     """What was made until now stays and is not searched for garbage again; of the rest, records on their way are most.
 
     Measured: searching them took half of the CPU time of publishing, and a search of everything stops the loop for
-    100 ms. Threads that wait for the loop (client, reports) get their turn within a millisecond."""
+    100 ms. Threads that wait for the loop (source, reports) get their turn within a tenth of a millisecond."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

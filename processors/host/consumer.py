@@ -6,7 +6,6 @@ read from is the host's to say, once it has caught up: a seek in recovery does n
 no written state covers is never committed, so whoever looks at the group sees where a restart begins."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -20,7 +19,6 @@ from processors.host.source import Source
 from runtime.log_reader import LogRecord
 from runtime.settings import KafkaSettings
 
-ALIVE_EVERY_S: Final = 60.0  # of 1,000 s after which a client that is not asked for records leaves its group
 APPEND_TIME: Final = 1  # timestamp type of Kafka
 COMMIT_S_MAX: Final = 1.0  # of the 5 s in which a worker ends
 log = structlog.get_logger(__name__)
@@ -29,16 +27,18 @@ log = structlog.get_logger(__name__)
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # no types there
     """The thread of the aiokafka client; a commit that fails is tried again with the next one."""
 
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # One that nobody asks for records leaves its group after `broker_max_poll_interval`: this one is always asked.
+        self._asking = consumer._subscription.fetch_context()
+        self._asking.__enter__()
+        return consumer
+
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Fetch none of them: a `Source` does."""
         client = self._ensure_consumer()
         client.pause(*(driver.ensure_aiokafka_TP(tp) for tp in assigned))
         await super().on_partitions_assigned(assigned, generation_id)
-
-    async def say_alive(self) -> None:
-        """A client that is not asked for records leaves its group after `broker_max_poll_interval`."""
-        with self._ensure_consumer()._subscription.fetch_context():
-            pass
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing: it would look at what aiokafka fetches. The host's watchdog sees records that do not come."""
@@ -60,7 +60,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
         super().__init__(*args, **kwargs)
         self._covered: dict[TP, int] = {}
         self._source = Source(self.transport.kafka)
-        self._alive_s = time.monotonic()
 
     async def on_start(self) -> None:
         """Start the source beside the client."""
@@ -114,9 +113,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
             if not self.flow_active:
                 await self.can_resume_flow.wait()
             await self.callback(self._message(TP(*await self._source.ready())))
-            if time.monotonic() - self._alive_s > ALIVE_EVERY_S:
-                self._alive_s = time.monotonic()
-                await self._thread.call_thread(self._thread.say_alive)
 
     def take(self, tp: TP) -> list[LogRecord]:
         """The run that the agent was told of, and what has come since."""
