@@ -8,12 +8,10 @@ from processors.cascade.level import NONE, level_rank
 from processors.cascade.relative import ratio_micro, relative_rank
 from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import inlined, owning, part
-from processors.metrics.correlation import mean_pearson
-from processors.metrics.correlation_lag import lag_bins
 from processors.metrics.first_mover import first_slot
 from processors.metrics.leading_exchange import leading_slot
 from processors.metrics.metric import NOBODY
-from processors.windows.bins import binned
+from processors.windows.bins import are_few, correlation_of, lag_of
 from processors.windows.context import CHANGE_5M, RATE, refresh_context
 from processors.windows.layout import LONG_AGO, SIDES, SLOTS, Array, Row
 from processors.windows.panes import TEN, window_cells, window_sums
@@ -119,9 +117,10 @@ def _correlate(asset: Row, bins: Array, second: int, rule: Row) -> None:
     dense = 0
     for slot in range(bins.shape[0]):
         dense += asset.bin_events[slot] >= rule.events_min
-    if dense > 1:
-        counts = binned(bins, asset, second * 1_000, rule, rule.bin_ms // rule.lag_bin_ms)
-        asset.correlation = mean_pearson(counts, rule.events_min)
+    if dense > 1 and are_few(asset):
+        asset.correlation = correlation_of(bins, asset, second * 1_000, rule, np.int16)
+    elif dense > 1:
+        asset.correlation = correlation_of(bins, asset, second * 1_000, rule, np.int32)
 
 
 @owning
@@ -131,6 +130,8 @@ def _refresh_lag(asset: Row, bins: Array, now_ms: int, leader: int, rule: Row) -
     if leader == NOBODY or np.isnan(asset.correlation):
         asset.lag_ms = asset.lag_s = LONG_AGO
     elif asset.lag_s != second or asset.lag_leader != leader:
-        lag = lag_bins(binned(bins, asset, second * 1_000, rule, 1), leader, rule.lag_bins_max, rule.events_min)
-        asset.lag_ms = LONG_AGO if lag == LONG_AGO else lag * rule.lag_bin_ms
+        if are_few(asset):
+            asset.lag_ms = lag_of(bins, asset, leader, second * 1_000, rule, np.int16)
+        else:
+            asset.lag_ms = lag_of(bins, asset, leader, second * 1_000, rule, np.int32)
         asset.lag_s, asset.lag_leader = second, leader

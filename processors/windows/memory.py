@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+WRITE, NEAREST, DATA = 1, 3, 1  # of llvm.prefetch (llvm.org/docs/LangRef.html)
 PADDING: Final = 128  # bytes behind what is read, so that a reader may look first and check its place afterwards
 
 
@@ -30,6 +32,22 @@ def store64(typing: Any, data: Any, at: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(data, types.intp, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch(typing: Any, data: Any, at: Any) -> Any:
+    """Have the cache line of data[at] (of any type, one axis) brought near; nothing waits for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(hint, [place, *(ir.Constant(word, number) for number in (WRITE, NEAREST, DATA))])
+        return context.get_dummy_value()
+
+    return types.void(data, types.intp), generate
 
 
 def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

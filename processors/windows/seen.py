@@ -10,52 +10,53 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from numba import types
 
-from processors.jit import jit, leaf, part
+from processors.jit import jit, part
+from processors.metrics.metric import NOBODY
+from processors.windows.buckets import ALL, ENTRIES, NUMBERS, bucket_of, entry_of, look, lowest, new_buckets, next_bucket
 from processors.windows.layout import Array
-from processors.windows.memory import PADDING, load64
+from processors.windows.memory import PADDING, fetch, load64
 from processors.windows.reference import reader_of
 
 SPAN_MS: Final = 600_000
-IDS_MAX: Final = 2_000_000  # 3,333/s for ten minutes in one partition; 16 bytes and 17 of the index each: 66 MB
+IDS_MAX: Final = 2_000_000  # 3,333/s for ten minutes in one partition; 17 bytes and 8 of the index each: 50 MB
 IDS_FIRST: Final = 1_024
-FIRST, COUNT, FORGOTTEN, DOUBLED, TOUCHED = range(5)  # of `counts`
-AT_ONCE: Final = 128  # two cache lines each, which the nearest cache of any processor holds
+COUNT, NEXT, LIMIT, FORGOTTEN, DOUBLED = range(5)  # of `counts`
+AHEAD: Final = 16  # records whose cache lines are on the way; a processor drops what exceeds some twenty
+_GROWTH: Final = 4  # what is known is put into a larger table a third of a time for each id in all
+_SECOND_END: Final = (1 << 32) - 1
 _FACTOR: Final = np.uint64(0xC6A4A7935BD1E995)
 _SHIFT: Final = np.uint64(47)
 _ONE: Final = np.uint64(1)
-_LOWER: Final = 0xFFFFFFFF
-_UPPER: Final = 32  # bits below it
 
 
 class Seen(NamedTuple):
-    """A queue of the last records in a ring, and an index of it by id: 0, or 1 + the place of the newest record in the
-    upper half and the lower half of its id in the lower one. So the index is walked without a look at the ring, where
-    every look would wait for memory."""
+    """The last records in a ring, each at its number in the log, and an index of it by id."""
 
-    ids: Annotated[Array, types.int64[::1]]  # [place]
+    ids: Annotated[Array, types.int64[::1]]  # [place], a power of two
     times_ms: Annotated[Array, types.int64[::1]]  # [place]: append time
-    slots: Annotated[Array, types.int64[::1]]  # [slot], a power of two and at least twice the places: linear probing
+    buckets: Annotated[Array, types.uint32[::1]]
     counts: Annotated[Array, types.int64[::1]]  # [5]
 
 
 seen_at = reader_of(Seen)
 
 
-def new_seen(places: int) -> Seen:
-    """An empty table."""
-    slots = 1 << (2 * places - 1).bit_length()
-    return Seen(
-        np.zeros(places, np.int64), np.zeros(places, np.int64), np.zeros(slots, np.int64), np.zeros(5, np.int64)
-    )
+def new_seen(limit: int) -> Seen:
+    """An empty table for so many ids."""
+    places = 1 << (limit - 1).bit_length()
+    counts = np.zeros(5, np.int64)
+    counts[LIMIT] = limit
+    return Seen(np.zeros(places, np.int64), np.zeros(places, np.int64), new_buckets(places), counts)
 
 
 def with_room(seen: Seen, records: int) -> Seen:
     """The table, or a larger one with the same records, with room for so many more as far as IDS_MAX allows."""
-    needed = min(int(seen.counts[COUNT]) + records, IDS_MAX)
-    if needed <= len(seen.ids):
+    count, limit = int(seen.counts[COUNT]), int(seen.counts[LIMIT])
+    needed = min(count + records, IDS_MAX)
+    if needed <= limit:
         return seen
-    larger = new_seen(min(max(needed, 2 * len(seen.ids)), IDS_MAX))
-    places = (seen.counts[FIRST] + np.arange(seen.counts[COUNT])) % len(seen.ids)
+    larger = new_seen(min(max(needed, _GROWTH * limit), IDS_MAX))
+    places = np.arange(seen.counts[NEXT] - count, seen.counts[NEXT]) % len(seen.ids)
     note_all(seen.ids[places], seen.times_ms[places], larger)
     larger.counts[FORGOTTEN:] = seen.counts[FORGOTTEN:]
     return larger
@@ -91,89 +92,113 @@ def hash_of(data: Array, begin: int, end: int) -> int:
 @jit
 def note_run(events: Array, at: int) -> None:
     """Take note of a run (EVENT rows), once, and mark what is a duplicate. `at`: address of the `Seen`."""
-    seen = seen_at(at)
-    for first in range(0, events.shape[0], AT_ONCE):
-        end = min(first + AT_ONCE, events.shape[0])
-        _touch(events, first, end, seen)
-        for i in range(first, end):
-            events[i].double = note(events[i].id, events[i].append_ms, seen)
-
-
-@part
-def _touch(events: Array, first: int, end: int, seen: Seen) -> None:
-    """Look at the slots that events will need, and at those of as many oldest ids, all at once: one after the other
-    each would wait for memory."""
-    mask, total = seen.slots.shape[0] - 1, 0
-    place, kept = seen.counts[FIRST], seen.ids.shape[0]
-    for i in range(first, end):
-        total += seen.slots[events[i].id & mask]
-        total += seen.slots[seen.ids[place] & mask]
-        place = 0 if place + 1 == kept else place + 1
-    seen.counts[TOUCHED] = total  # of no use, but without a use of the total the look would be left out
+    seen, count = seen_at(at), events.shape[0]
+    for i in range(min(AHEAD, count)):
+        fetch(seen.buckets, bucket_of(events[i].id, seen.buckets))
+    for i in range(count):
+        if i + AHEAD < count:
+            fetch(seen.buckets, bucket_of(events[i + AHEAD].id, seen.buckets))
+        events[i].double = note(events[i].id, events[i].append_ms, seen)
 
 
 @jit
 def note_all(ids: Array, times_ms: Array, seen: Seen) -> None:
     """Take note of records in the order of the log."""
     for i in range(ids.shape[0]):
+        if i + AHEAD < ids.shape[0]:
+            fetch(seen.buckets, bucket_of(ids[i + AHEAD], seen.buckets))
         note(ids[i], times_ms[i], seen)
 
 
 @jit
 def note(id_: int, time_ms: int, seen: Seen) -> bool:
     """Take note of a record; True when it is a duplicate. Without room the oldest is forgotten, and counted."""
-    counts, kept = seen.counts, seen.ids.shape[0]
-    while counts[COUNT] and seen.times_ms[counts[FIRST]] <= time_ms - SPAN_MS:
-        _drop_first(seen)
-    if counts[COUNT] == kept:
-        counts[FORGOTTEN] += _drop_first(seen)
-    slot = _slot_of(id_, seen)
-    known = seen.slots[slot]
-    double = bool(known and time_ms - seen.times_ms[(known >> _UPPER) - 1] < SPAN_MS)
-    place = counts[FIRST] + counts[COUNT]
-    if place >= kept:
-        place -= kept
-    seen.ids[place], seen.times_ms[place] = id_, time_ms
-    seen.slots[slot] = (place + 1) << _UPPER | (id_ & _LOWER)
+    counts, mask = seen.counts, seen.ids.shape[0] - 1
+    number = counts[NEXT]
+    while counts[COUNT] and seen.times_ms[(number - counts[COUNT]) & mask] <= time_ms - SPAN_MS:
+        counts[COUNT] -= 1
+    if counts[COUNT] == counts[LIMIT]:
+        counts[FORGOTTEN] += _is_newest(number - counts[COUNT], seen)
+        counts[COUNT] -= 1
+    entry, at = entry_of(id_, number), bucket_of(id_, seen.buckets)
+    lanes = look(seen.buckets, at, entry, counts[COUNT])
+    double = False
+    if lanes & ALL == 0 and lanes >> ENTRIES & ALL and seen.buckets[at] == 0:  # so it is for nearly all
+        seen.buckets[at + lowest(lanes >> ENTRIES & ALL)] = entry
+    else:
+        double = _enter(id_, entry, time_ms, seen)
+    seen.ids[number & mask], seen.times_ms[number & mask] = id_, time_ms
+    counts[NEXT] += 1
     counts[COUNT] += 1
     counts[DOUBLED] += double
     return double
 
 
-@leaf
-def _slot_of(id_: int, seen: Seen) -> int:
-    """The slot that holds the id, or the empty one where it belongs."""
-    mask = seen.slots.shape[0] - 1
-    slot = id_ & mask
-    while seen.slots[slot]:
-        known = seen.slots[slot]
-        if (known ^ id_) & _LOWER == 0 and seen.ids[(known >> _UPPER) - 1] == id_:
-            break
-        slot = (slot + 1) & mask
-    return int(slot)
+@part
+def _enter(id_: int, entry: int, time_ms: int, seen: Seen) -> bool:
+    """Put an entry into the index; True when the record is a duplicate."""
+    mask = seen.ids.shape[0] - 1
+    known = _find(id_, entry, time_ms, seen)
+    if known == NOBODY:
+        known = _room_for(id_, entry, time_ms, seen)
+        seen.buckets[known] = entry
+        return False
+    double = bool(time_ms - seen.times_ms[seen.buckets[known] & mask] < SPAN_MS)
+    _keep_way(id_, known, time_ms, seen)
+    seen.buckets[known] = entry
+    return double
 
 
-@leaf
-def _drop_first(seen: Seen) -> bool:
-    """Drop the oldest record; True when its id is known no more."""
-    counts, mask = seen.counts, seen.slots.shape[0] - 1
-    place = counts[FIRST]
-    counts[FIRST] = 0 if place + 1 == seen.ids.shape[0] else place + 1
-    counts[COUNT] -= 1
-    hole = seen.ids[place] & mask
-    while seen.slots[hole] >> _UPPER != place + 1:
-        if seen.slots[hole] == 0:
-            return False  # it came again since
-        hole = (hole + 1) & mask
-    slot = hole
-    while True:  # close the gap: what was pushed past the hole moves back into it
-        seen.slots[hole] = 0
-        while True:
-            slot = (slot + 1) & mask
-            if seen.slots[slot] == 0:
-                return True
-            home = seen.slots[slot] & _LOWER & mask
-            if ((slot - home) & mask) >= ((slot - hole) & mask):
-                break
-        seen.slots[hole] = seen.slots[slot]
-        hole = slot
+@part
+def _find(id_: int, entry: int, time_ms: int, seen: Seen) -> int:
+    """Where the entry of the newest kept record with this id is, or NOBODY; `entry` is the next record's."""
+    buckets, mask = seen.buckets, seen.ids.shape[0] - 1
+    at = bucket_of(id_, buckets)
+    while True:
+        alike = look(buckets, at, entry, seen.counts[COUNT]) & ALL
+        while alike:
+            lane = lowest(alike)
+            if seen.ids[buckets[at + lane] & mask] == id_:
+                return int(at + lane)
+            alike &= alike - 1
+        if buckets[at] == 0 or buckets[at] < _second(time_ms - SPAN_MS):
+            return NOBODY
+        at = next_bucket(at, buckets)
+
+
+@part
+def _room_for(id_: int, entry: int, time_ms: int, seen: Seen) -> int:
+    """Where there is room for the entry of an id. There is: of the entries at most half are of kept records, and of the
+    others at most a quarter look so."""
+    buckets = seen.buckets
+    at = bucket_of(id_, buckets)
+    while True:
+        free = look(buckets, at, entry, seen.counts[COUNT]) >> ENTRIES & ALL
+        if free:
+            return int(at + lowest(free))
+        buckets[at] = max(buckets[at], _second(time_ms))
+        at = next_bucket(at, buckets)
+
+
+@part
+def _keep_way(id_: int, known: int, time_ms: int, seen: Seen) -> None:
+    """Let the buckets before the one of an entry lead to it for as long as it counts now."""
+    at = bucket_of(id_, seen.buckets)
+    while not at <= known < at + ENTRIES:
+        seen.buckets[at] = max(seen.buckets[at], _second(time_ms))
+        at = next_bucket(at, seen.buckets)
+
+
+@part
+def _second(time_ms: int) -> int:
+    """What a bucket says of its last entry that found no room; it is never 0."""
+    return min(max(time_ms // 1_000 + 1, 1), _SECOND_END)
+
+
+@part
+def _is_newest(number: int, seen: Seen) -> bool:
+    """Whether a record is the newest one with its id."""
+    place = number & (seen.ids.shape[0] - 1)
+    id_ = seen.ids[place]
+    at = _find(id_, entry_of(id_, seen.counts[NEXT]), seen.times_ms[place], seen)
+    return bool(at >= 0 and (seen.buckets[at] ^ number) & NUMBERS == 0)
