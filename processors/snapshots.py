@@ -62,7 +62,7 @@ class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
     sizes_ms: list[tuple[int, int]]  # size and grace, for the rings depend on both
     scalars: bytes
     panes: bytes  # uint32
-    pane_sums: bytes  # int64 [pane, 3]
+    pane_sums: bytes  # int64 [pane, (events, micro-USD, balance)]
     exchanges: bytes  # uint32, of the smallest size
     cells: Cells  # of the judged size
     tumbling: Cells
@@ -76,14 +76,14 @@ class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
 def write_asset(store: Store, row: int) -> bytes:
     """State of one asset."""
     panes = store.panes
-    places = np.flatnonzero(panes.sums[row][:, 0])
+    places = np.flatnonzero(panes.events[row])
     slots, bins = np.nonzero(store.bins[row])
     return msgspec.msgpack.encode(
         AssetRow(
             sizes_ms=_sizes(store),
             scalars=store.assets[row].tobytes(),
             panes=places.astype(np.uint32).tobytes(),
-            pane_sums=panes.sums[row][places].tobytes(),
+            pane_sums=np.column_stack((panes.events[row][places], panes.sums[row][places])).tobytes(),
             exchanges=panes.exchanges[row][places[places < panes.exchanges.shape[1]]].tobytes(),
             cells=_cells(panes.cells[row]),
             tumbling=_cells(store.tumbling[row]),
@@ -108,7 +108,8 @@ def read_asset(store: Store, snapshot: DetectorSnapshot) -> None:
             )
         row = store.row(snapshot.asset)
         panes, places = store.panes, np.frombuffer(state.panes, np.uint32)
-        panes.sums[row][places] = np.frombuffer(state.pane_sums, np.int64).reshape(-1, panes.sums.shape[2])
+        sums = np.frombuffer(state.pane_sums, np.int64).reshape(-1, 3)
+        panes.events[row][places], panes.sums[row][places] = sums[:, 0], sums[:, 1:]
         smallest = places[places < panes.exchanges.shape[1]]
         panes.exchanges[row][smallest] = np.frombuffer(state.exchanges, np.uint32)
         _fill_cells(panes.cells[row], state.cells)
@@ -123,7 +124,7 @@ def read_asset(store: Store, snapshot: DetectorSnapshot) -> None:
     except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise SchemaError(f"restoring {snapshot.asset}: {exc}; begin from the log") from exc
     scalars = store.scalars(row)
-    count_windows(panes.sums[row], panes.counts[row], store.sizes, scalars["heads"])
+    count_windows(panes.events[row], panes.counts[row], store.sizes, scalars["heads"])
     scalars["next_offset"], scalars["next_sequence"] = snapshot.next_offset, snapshot.next_sequence
     scalars["events"] = 0  # the last ones are not kept
     store.due_ms[row] = LONG_AGO  # to be found

@@ -14,23 +14,27 @@ BIN_MAX: Final = 65_535  # events of one exchange in one bin of 100 ms; more cou
 
 
 @leaf
-def add_bin(bins: Array, asset: Row, slot: int, event_ms: int, bin_ms: int) -> None:
+def add_bin(bins: Array, asset: Row, slot: int, event_ms: int, rule: Row) -> None:
     """Count one event of exchange `slot` in a bin; `bins` is one asset's [slot, bin].
 
     A bin that is no longer kept is left out."""
-    kept, bin_ = bins.shape[1], int(np.int64(np.uint64(event_ms) // np.uint64(bin_ms)))
+    kept, bin_ = bins.shape[1], int(np.int64(np.uint64(event_ms) // np.uint64(rule.lag_bin_ms)))
+    place = place_of_bin(bin_, kept)
     if bin_ > asset.bin_head:
         for gone in range(max(asset.bin_head + 1, bin_ - kept + 1), bin_ + 1):
-            place = place_of_bin(gone, kept)
-            for k in range(bins.shape[0]):
-                asset.bin_events[k] -= bins[k, place]
-                bins[k, place] = 0
+            _empty(bins, asset, gone)
         asset.bin_head = bin_
-    if bin_ > asset.bin_head - kept:
-        place = place_of_bin(bin_, kept)
-        if bins[slot, place] < BIN_MAX:
-            bins[slot, place] += 1
-            asset.bin_events[slot] += 1
+    if bin_ > asset.bin_head - kept and bins[slot, place] < BIN_MAX:
+        bins[slot, place] += 1
+        asset.bin_events[slot] += 1
+
+
+@part
+def _empty(bins: Array, asset: Row, bin_: int) -> None:
+    place = place_of_bin(bin_, bins.shape[1])
+    for slot in range(bins.shape[0]):
+        asset.bin_events[slot] -= bins[slot, place]
+        bins[slot, place] = 0
 
 
 @part

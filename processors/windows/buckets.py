@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from processors.jit import leaf
@@ -76,19 +75,6 @@ def look(typing: Any, buckets: Any, at: Any, entry: Any, kept: Any) -> Any:
         return builder.or_(alike, builder.shl(gone, ir.Constant(long, ENTRIES)))
 
     return types.int64(buckets, types.intp, types.intp, types.intp), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def lowest(typing: Any, bits: Any) -> Any:
-    """Number of the lowest bit that is set; there is one."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        long = ir.IntType(64)
-        kind = ir.FunctionType(long, [long, ir.IntType(1)])
-        count = cgutils.get_or_insert_function(builder.module, kind, "llvm.cttz.i64")
-        return builder.call(count, [arguments[0], ir.Constant(ir.IntType(1), 1)])
-
-    return types.int64(types.int64), generate
 
 
 def _spread(builder: Any, number: Any) -> Any:

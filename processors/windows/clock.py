@@ -85,25 +85,30 @@ def _count_due(state: State) -> tuple[int, int]:
 @owning
 def _close_windows(places: int, state: State) -> None:
     """Close the tumbling windows that are final and hold an event; `places`: at most so many."""
-    now_ms, rank = state.clock[0].now_ms, state.names.rank
-    windows = np.zeros((places, 4), np.int64)  # end_ms, size, rank by name, asset
-    n = 0
-    for a in range(state.clock[0].count):
-        if state.due_ms[a] > now_ms:
-            continue
-        asset = state.assets[a]
-        for s in range(state.sizes.shape[0]):
-            size = state.sizes[s]
+    now_ms, n, in_order = state.clock[0].now_ms, 0, True
+    windows = np.zeros((places, 3), np.int64)  # end_ms, size, rank by name
+    due, many = np.zeros(state.clock[0].count, np.int64), 0
+    for rank in range(due.shape[0]):
+        if state.due_ms[state.names.by_name[rank]] <= now_ms:
+            due[many] = rank
+            many += 1
+    for s in range(state.sizes.shape[0]):
+        size = state.sizes[s]
+        for rank in due[:many]:
+            a = state.names.by_name[rank]
+            asset = state.assets[a]
             while asset.closes_ms[s] <= now_ms:
                 end_ms = asset.closes_ms[s] - size.grace_ms
-                windows[n, 0], windows[n, 1], windows[n, 2], windows[n, 3] = end_ms, s, rank[a], a
+                windows[n, 0], windows[n, 1], windows[n, 2] = end_ms, s, rank
+                in_order = in_order and (n == 0 or _less(windows, n - 1, n))
                 n += 1
                 _note(a, s, end_ms, state)
-                asset.closes_ms[s] = next_close_ms(state.panes.sums[a], size, asset.heads[s], end_ms // size.pane_ms)
+                asset.closes_ms[s] = next_close_ms(state.panes.events[a], size, asset.heads[s], end_ms // size.pane_ms)
                 asset.dirty = True
-    _sort(windows, n)
+    if not in_order:
+        _sort(windows, n)
     for i in range(n):
-        end_ms, s, a = windows[i, 0], windows[i, 1], windows[i, 3]
+        end_ms, s, a = windows[i, 0], windows[i, 1], state.names.by_name[windows[i, 2]]
         start_ms = end_ms - state.sizes[s].size_ms
         cells = state.tumbling[a, window_place(state.sizes[s], start_ms // state.sizes[s].size_ms)]
         put_aggregate(a, s, end_ms, cells, state)
@@ -117,13 +122,13 @@ def _note(a: int, s: int, end_ms: int, state: State) -> None:
     of, size = state.relative_of[s], state.sizes[s]
     if of != NOBODY:
         last = end_ms // size.pane_ms - 1
-        events, micro_usd, _ = window_sums(state.panes.sums[a], size, state.assets[a].heads[s], last)
+        events, micro_usd, _ = window_sums(state.panes, a, size, state.assets[a].heads[s], last)
         note_window(state.weeks[a], of, end_ms + size.grace_ms, events, micro_usd)
 
 
 @inlined
 def _sort(rows: Array, count: int) -> None:
-    """Heap sort of the first rows by their first three columns, which differ."""
+    """Heap sort of the first rows, which differ."""
     for start in range(count // 2 - 1, -1, -1):
         _sift(rows, start, count)
     for end in range(count - 1, 0, -1):

@@ -40,15 +40,14 @@ def measure(a: int, state: State) -> None:
     refresh_context(a, now_ms, asset, state.context)
     numbers[:] = 0
     numbers[RELATIVE] = NONE
-    sums = state.panes.sums[a]
     for s in range(state.sizes.shape[0]):
         size = state.sizes[s]
         head = asset.heads[s]
         if ends[s] == LONG_AGO:
             ends[s] = max(head, (now_ms - rule.tick_lag_ms) // size.pane_ms - 1)
         window = numbers[NUMBERS + s * WINDOW : NUMBERS + (s + 1) * WINDOW]
-        window[COUNT], window[WINDOW_MICRO_USD], balance = window_sums(sums, size, head, ends[s])
-        window[BEFORE], window[BEFORE_MICRO_USD], _ = window_sums(sums, size, head, ends[s] - TEN)
+        window[COUNT], window[WINDOW_MICRO_USD], balance = window_sums(state.panes, a, size, head, ends[s])
+        window[BEFORE], window[BEFORE_MICRO_USD], _ = window_sums(state.panes, a, size, head, ends[s] - TEN)
         window[LONG_MICRO_USD] = (window[WINDOW_MICRO_USD] + balance) // 2
         if window[COUNT] >= rule.flag_events[s] or now_ms - asset.flagged_ms[s] < rule.hold_ms:
             numbers[FLAGS] |= 1 << s

@@ -6,8 +6,8 @@ from processors.cascade.score import boosted, probability_nano, terms_nano
 from processors.jit import part
 from processors.metrics.metric import NOBODY
 from processors.windows.context import CHANGE_5M, RATE
-from processors.windows.layout import Array, Row
-from processors.windows.panes import BALANCE, MICRO_USD, TEN, count_at, place_of, window_sums
+from processors.windows.layout import Row
+from processors.windows.panes import BALANCE, MICRO_USD, TEN, Panes, count_at, place_of, window_sums
 
 
 @part
@@ -20,13 +20,13 @@ def judge(events: int, earlier: int, micro_usd: int, balance: int, asset: Row, r
 
 
 @part
-def highest_rank(sums: Array, counts: Array, pane: int, head: int, size: Row, asset: Row, rule: Row) -> int:
+def highest_rank(panes: Panes, a: int, pane: int, head: int, size: Row, asset: Row, rule: Row) -> int:
     """Highest rank of the windows that hold `pane` and are there: those that end at pane ... min(pane + 9, head).
 
-    First the window with most events is judged, then one that has the most of everything that any of them has, which
-    no window exceeds, because every term only rises with its figure. Mostly both give one rank, and that is it."""
-    last = min(pane + TEN - 1, head)
-    _, micro_usd, balance = window_sums(sums, size, head, pane)
+    First one is judged that has the most of everything that any of them has, which no window exceeds, because every
+    term only rises with its figure, then the one with most events. Mostly both give one rank, and that is it."""
+    sums, counts, last = panes.sums[a], panes.counts[a], min(pane + TEN - 1, head)
+    _, micro_usd, balance = window_sums(panes, a, size, head, pane)
     events, earlier = count_at(counts, place_of(size, pane)), count_at(counts, place_of(size, pane - TEN))
     if pane == last:
         return judge(events, earlier, micro_usd, balance, asset, rule)[0]
@@ -40,19 +40,22 @@ def highest_rank(sums: Array, counts: Array, pane: int, head: int, size: Row, as
         rise, micro_usd_max = max(rise, events - earlier), max(micro_usd_max, micro_usd)
         if events > top_events:
             top_events, top_earlier, top_micro_usd, top_balance = events, earlier, micro_usd, balance
-    rank, _ = judge(top_events, top_earlier, top_micro_usd, top_balance, asset, rule)
     paying = 1 if asset.context[RATE] > 0 else -1
     bound, _ = judge(top_events, top_events - rise, micro_usd_max, paying, asset, rule)
-    return rank if rank == bound else highest_level(sums, counts, pane, head, size, asset, rule)[0]
+    if bound == NONE:
+        return NONE
+    rank, _ = judge(top_events, top_earlier, top_micro_usd, top_balance, asset, rule)
+    return rank if rank == bound else highest_level(panes, a, pane, head, size, asset, rule)[0]
 
 
 @part
 def highest_level(
-    sums: Array, counts: Array, pane: int, head: int, size: Row, asset: Row, rule: Row
+    panes: Panes, a: int, pane: int, head: int, size: Row, asset: Row, rule: Row
 ) -> tuple[int, int]:
     """The same rank, and the window that has it: of equal ranks the more probable, of equal ones the newest."""
+    sums, counts = panes.sums[a], panes.counts[a]
     best_rank, best_nano, best_end = NONE, -1, pane
-    _, micro_usd, balance = window_sums(sums, size, head, pane)
+    _, micro_usd, balance = window_sums(panes, a, size, head, pane)
     for end in range(pane, min(pane + TEN - 1, head) + 1):
         place, leaves = place_of(size, end), place_of(size, end - TEN)
         if end > pane:
@@ -66,31 +69,31 @@ def highest_level(
 
 
 @part
-def judge_at(sums: Array, end: int, head: int, size: Row, asset: Row, rule: Row) -> int:
+def judge_at(panes: Panes, a: int, end: int, head: int, size: Row, asset: Row, rule: Row) -> int:
     """Rank of the window that ends with pane `end`, whatever lies behind it."""
-    events, micro_usd, balance = window_sums(sums, size, head, end)
-    earlier, _, _ = window_sums(sums, size, head, end - TEN)
+    events, micro_usd, balance = window_sums(panes, a, size, head, end)
+    earlier, _, _ = window_sums(panes, a, size, head, end - TEN)
     return judge(events, earlier, micro_usd, balance, asset, rule)[0]
 
 
 @part
 def highest_relative(
-    sums: Array, pane: int, head: int, size: Row, week: Row, of: int, relative: Row
+    panes: Panes, a: int, pane: int, head: int, size: Row, week: Row, of: int, relative: Row
 ) -> tuple[int, int]:
     """Highest rank by the relative profile, and R in millionths, of the windows of its size `of` that hold `pane` and
     are there."""
     rank, ratio = NONE, 0
     for end in range(pane, min(pane + TEN - 1, head) + 1):
-        events, micro_usd, _ = window_sums(sums, size, head, end)
+        events, micro_usd, _ = window_sums(panes, a, size, head, end)
         rank = max(rank, relative_rank(week, of, events, micro_usd))
         ratio = max(ratio, ratio_micro(week, of, events, micro_usd, relative))
     return rank, ratio
 
 
 @part
-def relative_at(sums: Array, end: int, head: int, size: Row, week: Row, of: int) -> int:
+def relative_at(panes: Panes, a: int, end: int, head: int, size: Row, week: Row, of: int) -> int:
     """Rank by the relative profile of the window that ends with pane `end`, whatever lies behind it."""
     if of == NOBODY:
         return NONE
-    events, micro_usd, _ = window_sums(sums, size, head, end)
+    events, micro_usd, _ = window_sums(panes, a, size, head, end)
     return relative_rank(week, of, events, micro_usd)

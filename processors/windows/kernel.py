@@ -18,6 +18,7 @@ from processors.windows.context import refresh_context
 from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, refresh_correlation
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
+from processors.windows.memory import fetch
 from processors.windows.panes import TEN, add, advance, first_times, highest_end, own_place_of, pane_of, place_of
 from processors.windows.state import State, state_at
 from processors.windows.tumbling import is_fed, put_cell, window_place
@@ -38,6 +39,8 @@ def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]
     state = state_at(at)
     time = state.clock[0]
     for i in range(start, events.shape[0]):
+        if i + 1 < events.shape[0]:
+            _fetch(events[i + 1], state)
         event = events[i]
         room = time.room + event.end - event.begin
         if not has_room(room, state):
@@ -57,6 +60,24 @@ def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]
         if time.checks:
             return i + 1, CHECK
     return events.shape[0], RUN_ENDS
+
+
+@inlined
+def _fetch(event: Row, state: State) -> None:
+    a = event.asset
+    panes = state.panes
+    for s in range(3):
+        size = state.sizes[s]
+        pane = int(np.int64(event.event_ms * size.panes_a_ms))
+        place = place_of(size, pane)
+        fetch(panes.sums[a, place], 0)
+        fetch(panes.counts[a], place)
+        if s == 0:
+            fetch(panes.events[a], place)
+            fetch(panes.exchanges[a], place)
+            fetch(state.tumbling[a, window_place(size, pane // TEN), event.slot * SIDES + event.side], 0)
+        if s == 2:
+            fetch(state.panes.cells[a, own_place_of(size, pane), event.slot * SIDES + event.side], 0)
 
 
 @inlined
@@ -87,7 +108,7 @@ def _fold(event: Row, data: Array, state: State) -> None:
 def _keep(event: Row, event_ms: int, state: State) -> None:
     """Keep what lies beside the windows: bins, the last events, the newest time, who moved first."""
     asset = state.assets[event.asset]
-    add_bin(state.bins[event.asset], asset, event.slot, event_ms, state.rules[asset.rule].lag_bin_ms)
+    add_bin(state.bins[event.asset], asset, event.slot, event_ms, state.rules[asset.rule])
     last = state.last[event.asset][asset.events % LAST_EVENTS]
     last.event_time_ms, last.price, last.notional_usd = event_ms, event.price, event.notional_usd
     last.exchange, last.side = event.slot, event.side
@@ -110,23 +131,22 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
     rule, week = state.rules[asset.rule], state.weeks[a]
     micro_usd = event.micro_usd
     balance = -micro_usd if event.side else micro_usd
-    sums, counts = state.panes.sums[a], state.panes.counts[a]
+    panes = state.panes
     for s in range(state.sizes.shape[0]):
         size = state.sizes[s]
         if now_ms - event_ms > size.grace_ms:
             continue
         pane, head = pane_of(event_ms, size), asset.heads[s]
         if pane > head:
-            advance(state.panes, a, size, head, pane, s == 0, s == rule.judged)
+            advance(panes, a, size, head, pane, s == 0, s == rule.judged)
             head = asset.heads[s] = pane
         place = place_of(size, pane)
-        count = add(sums, counts, size, head, pane, place, micro_usd, balance)
+        count = add(panes, a, size, head, pane, place, micro_usd, balance)
         if s == 0:
-            state.panes.exchanges[a, place] |= np.uint32(1) << np.uint32(event.slot)
+            panes.exchanges[a, place] |= np.uint32(1) << np.uint32(event.slot)
         if not is_fed(size, state.sizes, now_ms - event_ms):
             put_cell(state.tumbling[a, window_place(size, pane // TEN)], cell, micro_usd)
-        if count >= rule.flag_events[s]:
-            asset.flagged_ms[s] = now_ms
+        asset.flagged_ms[s] = now_ms if count >= rule.flag_events[s] else asset.flagged_ms[s]
         of = state.relative_of[s]
         if of != NOBODY and week.in_force[of, 0] and count >= week.needed_events[of, NONE + 1]:
             relative = max(relative, _judge_relative(a, s, of, pane, state))
@@ -135,11 +155,11 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
             asset.closes_ms[s] = closes_ms
             note_due(a, closes_ms, state)
         if s == rule.judged:
-            put_cell(state.panes.cells[a, own_place_of(size, pane)], cell, micro_usd)
+            put_cell(panes.cells[a, own_place_of(size, pane)], cell, micro_usd)
             if count > rule.level_events[EXTREME]:
                 rank = EXTREME  # by count alone
             else:
-                rank = highest_rank(sums, counts, pane, head, size, asset, rule)
+                rank = highest_rank(panes, a, pane, head, size, asset, rule)
     return rank, relative
 
 
@@ -148,7 +168,7 @@ def _judge_relative(a: int, s: int, of: int, pane: int, state: State) -> int:
     """Rank that size `of` of the relative profile justifies; R is noted."""
     asset, week, now_ms = state.assets[a], state.weeks[a], state.clock[0].now_ms
     rule = state.relative[asset.rule]
-    rank, ratio = highest_relative(state.panes.sums[a], pane, asset.heads[s], state.sizes[s], week, of, rule)
+    rank, ratio = highest_relative(state.panes, a, pane, asset.heads[s], state.sizes[s], week, of, rule)
     if week.ratio_ms != now_ms:
         week.ratio_ms, week.ratio_micro, week.rank = now_ms, 0, NONE
     week.ratio_micro, week.rank = max(week.ratio_micro, ratio), max(week.rank, rank)
@@ -159,15 +179,15 @@ def _judge_relative(a: int, s: int, of: int, pane: int, state: State) -> int:
 def _find_ends(a: int, event_ms: int, state: State) -> None:
     """Fill `state.ends` with the judged window of each size, or LONG_AGO where the event was too late for it."""
     asset, now_ms = state.assets[a], state.clock[0].now_ms
-    rule, sums, counts = state.rules[asset.rule], state.panes.sums[a], state.panes.counts[a]
+    rule, panes = state.rules[asset.rule], state.panes
     for s in range(state.sizes.shape[0]):
         size, pane = state.sizes[s], pane_of(event_ms, state.sizes[s])
         if now_ms - event_ms > size.grace_ms:
             state.ends[s] = LONG_AGO
         elif s == rule.judged:
-            _, state.ends[s] = highest_level(sums, counts, pane, asset.heads[s], size, asset, rule)
+            _, state.ends[s] = highest_level(panes, a, pane, asset.heads[s], size, asset, rule)
         else:
-            state.ends[s] = highest_end(counts, size, asset.heads[s], pane)
+            state.ends[s] = highest_end(panes.counts[a], size, asset.heads[s], pane)
 
 
 @inlined
@@ -243,10 +263,10 @@ def tick(sequence: int, at: int) -> bool:
         if end - TEN < asset.heads[judged]:
             refresh_correlation(asset, state.bins[a], time.now_ms, rule)
             refresh_context(a, time.now_ms, asset, state.context)
-            rank = judge_at(state.panes.sums[a], end, asset.heads[judged], size, asset, rule)
+            rank = judge_at(state.panes, a, end, asset.heads[judged], size, asset, rule)
             episode.justify(asset, rank, time.now_ms)
-            week, sums = state.weeks[a], state.panes.sums[a]
-            relative = relative_at(sums, end, asset.heads[judged], size, week, state.relative_of[judged])
+            week, of = state.weeks[a], state.relative_of[judged]
+            relative = relative_at(state.panes, a, end, asset.heads[judged], size, week, of)
             episode.justify(week, relative, time.now_ms)
         rank = episode.level_of(rank, relative, rule)
         asset.dirty = True

@@ -30,6 +30,7 @@ SIZE: Final = np.dtype(
     [
         ("size_ms", np.int64),
         ("pane_ms", np.int64),
+        ("panes_a_ms", np.float64),
         ("grace_ms", np.int64),
         ("panes", np.int64),  # in a ring, a power of two
         ("kept", np.int64),  # of these, that count
@@ -201,7 +202,7 @@ def sizes_of(settings: DetectorSettings) -> Array:
             if window.size_ms % smaller.size_ms == 0 and smaller.grace_ms <= window.grace_ms:
                 feeder = k
         kept = panes_kept(window)
-        rows[i] = window.size_ms, pane_ms, window.grace_ms, panes, kept, base, windows, windows_base, feeder
+        rows[i] = window.size_ms, pane_ms, 1 / pane_ms, window.grace_ms, panes, kept, base, windows, windows_base, feeder
         base, windows_base = base + panes, windows_base + windows
     return rows
 

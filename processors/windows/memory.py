@@ -35,6 +35,27 @@ def store64(typing: Any, data: Any, at: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def leading_zeros(typing: Any, word: Any) -> Any:
+    """Bits above the highest that is set, of a uint64 that is not 0."""
+    return types.int64(types.uint64), _counting("llvm.ctlz.i64")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def trailing_zeros(typing: Any, word: Any) -> Any:
+    """Bits below the lowest that is set, of an int64 that is not 0."""
+    return types.int64(types.int64), _counting("llvm.cttz.i64")
+
+
+def _counting(name: str) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(64), [ir.IntType(64), ir.IntType(1)])
+        count = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(count, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+
+    return generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def fetch(typing: Any, data: Any, at: Any) -> Any:
     """Have the cache line of data[at] (of any type, one axis) brought near; nothing waits for it."""
 

@@ -15,16 +15,17 @@ from numba import types
 from processors.jit import inlined, jit, leaf, part
 from processors.settings import PANES_A_WINDOW
 from processors.windows.layout import CELLS, NEVER, SIDES, Array, Row
-from processors.windows.vectors import WIDEST, raise_counts
+from processors.windows.vectors import WIDEST, add_cells, raise_counts, sum_of_ten
 
 TEN = PANES_A_WINDOW
-EVENTS, MICRO_USD, BALANCE = range(3)  # of a pane: all cells together; longs - shorts
+MICRO_USD, BALANCE = range(2)  # of a pane: all cells together; longs - shorts
 
 
 class Panes(NamedTuple):
     """The rings of all assets: axes asset, pane (all sizes one behind the other but where one is named)."""
 
-    sums: Annotated[Array, types.int64[:, :, ::1]]  # [asset, pane, 3]
+    events: Annotated[Array, types.int32[:, ::1]]  # [asset, pane]
+    sums: Annotated[Array, types.int64[:, :, ::1]]  # [asset, pane, (micro-USD, balance)]
     counts: Annotated[Array, types.int32[:, ::1]]  # [asset, pane]: events of the ten panes that end there
     exchanges: Annotated[Array, types.uint32[:, ::1]]  # [asset, pane of the smallest size]: slots with an event, bits
     cells: Annotated[Array, types.int64[:, :, :, ::1]]  # [asset, pane of the judged size, cell, (events, micro-USD)]
@@ -33,7 +34,8 @@ class Panes(NamedTuple):
 def new_panes(assets: int, panes: int, smallest: int, judged: int) -> Panes:
     """Empty rings of so many panes in all, of the smallest size and of the judged one."""
     return Panes(
-        np.zeros((assets, panes, 3), np.int64),
+        np.zeros((assets, panes), np.int32),
+        np.zeros((assets, panes, 2), np.int64),
         np.zeros((assets, panes + WIDEST), np.int32),  # some behind the end, which are looked at and stay 0
         np.zeros((assets, smallest), np.uint32),
         np.zeros((assets, judged, CELLS, 2), np.int64),
@@ -67,7 +69,7 @@ def pane_of(time_ms: int, size: Row) -> int:
 @inlined
 def advance(panes: Panes, a: int, size: Row, head: int, pane: int, smallest: bool, judged: bool) -> None:
     """Make room for the panes of an asset after `head` up to `pane`."""
-    sums, counts, window = panes.sums[a], panes.counts[a], 0
+    events, counts, window = panes.events[a], panes.counts[a], 0
     first = head + 1
     if pane - head < size.panes:
         window = count_at(counts, place_of(size, head))
@@ -75,11 +77,12 @@ def advance(panes: Panes, a: int, size: Row, head: int, pane: int, smallest: boo
         first = pane - size.panes + 1
     for new in range(first, pane + 1):
         if window:
-            window -= sums[place_of(size, new - TEN), EVENTS]
+            window -= events[place_of(size, new - TEN)]
         place = place_of(size, new)
         counts[place] = window
-        if sums[place, EVENTS]:
-            sums[place, EVENTS] = sums[place, MICRO_USD] = sums[place, BALANCE] = 0
+        if events[place]:
+            events[place] = 0
+            panes.sums[a, place, MICRO_USD] = panes.sums[a, place, BALANCE] = 0
             if smallest:
                 panes.exchanges[a, place] = 0
             if judged:
@@ -89,10 +92,11 @@ def advance(panes: Panes, a: int, size: Row, head: int, pane: int, smallest: boo
 
 
 @inlined
-def add(sums: Array, counts: Array, size: Row, head: int, pane: int, place: int, micro_usd: int, balance: int) -> int:
+def add(panes: Panes, a: int, size: Row, head: int, pane: int, place: int, micro_usd: int, balance: int) -> int:
     """Put one event into a pane of one size, at most `head`, the newest one. Returns the highest count of the windows
     that hold it and are there already: those that end at the panes pane ... min(pane + 9, head)."""
-    sums[place, EVENTS] += 1
+    counts, sums = panes.counts[a], panes.sums[a]
+    panes.events[a, place] += 1
     sums[place, MICRO_USD] += micro_usd
     sums[place, BALANCE] += balance
     held = min(TEN, head - pane + 1)
@@ -115,14 +119,19 @@ def highest_end(counts: Array, size: Row, head: int, pane: int) -> int:
 
 
 @part
-def window_sums(sums: Array, size: Row, head: int, end: int) -> tuple[int, int, int]:
+def window_sums(panes: Panes, a: int, size: Row, head: int, end: int) -> tuple[int, int, int]:
     """Events, micro-USD and balance of the window of ten panes whose newest is `end`; panes after `head` are empty."""
+    first, last = max(end - TEN + 1, head - size.panes + 1), min(end, head)
+    place = place_of(size, first)
+    if last - first == TEN - 1 and place + TEN <= size.base + size.panes:
+        micro_usd, balance = sum_of_ten(panes.sums[a], place)
+        return count_at(panes.counts[a], place + TEN - 1), micro_usd, balance
     events, micro_usd, balance = 0, 0, 0
-    for pane in range(max(end - TEN + 1, head - size.panes + 1), min(end, head) + 1):
+    for pane in range(first, last + 1):
         place = place_of(size, pane)
-        events += sums[place, EVENTS]
-        micro_usd += sums[place, MICRO_USD]
-        balance += sums[place, BALANCE]
+        events += panes.events[a, place]
+        micro_usd += panes.sums[a, place, MICRO_USD]
+        balance += panes.sums[a, place, BALANCE]
     return events, micro_usd, balance
 
 
@@ -132,18 +141,15 @@ def window_cells(panes: Panes, a: int, size: Row, head: int, end: int, cells: Ar
     micro-USD)]."""
     for pane in range(max(end - TEN + 1, head - size.panes + 1), min(end, head) + 1):
         place = place_of(size, pane)
-        if panes.sums[a, place, EVENTS]:
-            found = panes.cells[a, own_place_of(size, pane)]
-            for cell in range(cells.shape[0]):
-                cells[cell, 0] += found[cell, 0]
-                cells[cell, 1] += found[cell, 1]
+        if panes.events[a, place]:
+            add_cells(cells, panes.cells[a, own_place_of(size, pane)])
 
 
 @part
-def next_close_ms(sums: Array, size: Row, head: int, first_pane: int) -> int:
+def next_close_ms(events: Array, size: Row, head: int, first_pane: int) -> int:
     """When the first tumbling window from `first_pane` on that holds an event is final, ms, or NEVER."""
     for pane in range(max(first_pane, head - size.panes + 1), head + 1):
-        if sums[place_of(size, pane), EVENTS]:
+        if events[place_of(size, pane)]:
             return int((pane // TEN + 1) * size.size_ms + size.grace_ms)
     return NEVER
 
@@ -162,10 +168,12 @@ def first_times(panes: Panes, a: int, size: Row, head: int, from_ms: int, to_ms:
 
 
 @jit
-def count_windows(sums: Array, counts: Array, sizes: Array, heads: Array) -> None:
-    """Make the counts of an asset's windows from the sums of its panes."""
+def count_windows(events: Array, counts: Array, sizes: Array, heads: Array) -> None:
+    """Make the counts of an asset's windows from the events of its panes."""
     counts[:] = 0
     for s in range(sizes.shape[0]):
         size = sizes[s]
-        for pane in range(max(heads[s] - size.panes + 1, 0), heads[s] + 1):
-            counts[place_of(size, pane)] = window_sums(sums, size, heads[s], pane)[0]
+        oldest = max(heads[s] - size.panes + 1, 0)
+        for pane in range(oldest, heads[s] + 1):
+            for held in range(max(pane - TEN + 1, oldest), pane + 1):
+                counts[place_of(size, pane)] += events[place_of(size, held)]

@@ -12,9 +12,9 @@ from numba import types
 
 from processors.jit import jit, part
 from processors.metrics.metric import NOBODY
-from processors.windows.buckets import ALL, ENTRIES, NUMBERS, bucket_of, entry_of, look, lowest, new_buckets, next_bucket
+from processors.windows.buckets import ALL, ENTRIES, NUMBERS, bucket_of, entry_of, look, new_buckets, next_bucket
 from processors.windows.layout import Array
-from processors.windows.memory import PADDING, fetch, load64
+from processors.windows.memory import PADDING, fetch, load64, trailing_zeros
 from processors.windows.reference import reader_of
 
 SPAN_MS: Final = 600_000
@@ -124,7 +124,7 @@ def note(id_: int, time_ms: int, seen: Seen) -> bool:
     lanes = look(seen.buckets, at, entry, counts[COUNT])
     double = False
     if lanes & ALL == 0 and lanes >> ENTRIES & ALL and seen.buckets[at] == 0:  # so it is for nearly all
-        seen.buckets[at + lowest(lanes >> ENTRIES & ALL)] = entry
+        seen.buckets[at + trailing_zeros(lanes >> ENTRIES & ALL)] = entry
     else:
         double = _enter(id_, entry, time_ms, seen)
     seen.ids[number & mask], seen.times_ms[number & mask] = id_, time_ms
@@ -157,7 +157,7 @@ def _find(id_: int, entry: int, time_ms: int, seen: Seen) -> int:
     while True:
         alike = look(buckets, at, entry, seen.counts[COUNT]) & ALL
         while alike:
-            lane = lowest(alike)
+            lane = trailing_zeros(alike)
             if seen.ids[buckets[at + lane] & mask] == id_:
                 return int(at + lane)
             alike &= alike - 1
@@ -175,7 +175,7 @@ def _room_for(id_: int, entry: int, time_ms: int, seen: Seen) -> int:
     while True:
         free = look(buckets, at, entry, seen.counts[COUNT]) >> ENTRIES & ALL
         if free:
-            return int(at + lowest(free))
+            return int(at + trailing_zeros(free))
         buckets[at] = max(buckets[at], _second(time_ms))
         at = next_bucket(at, buckets)
 

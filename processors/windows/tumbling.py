@@ -8,6 +8,7 @@ import numpy as np
 
 from processors.jit import inlined, leaf
 from processors.windows.layout import CELLS, NO_FEEDER, Array, Row
+from processors.windows.vectors import add_cells
 
 
 def new_tumbling(assets: int, windows: int) -> Array:
@@ -42,9 +43,7 @@ def feed(tumbling: Array, s: int, start_ms: int, sizes: Array) -> None:
     for larger in range(s + 1, sizes.shape[0]):
         if sizes[larger].feeder == s:
             around = tumbling[window_place(sizes[larger], start_ms // sizes[larger].size_ms)]
-            for cell in range(cells.shape[0]):
-                around[cell, 0] += cells[cell, 0]
-                around[cell, 1] += cells[cell, 1]
+            add_cells(around, cells)
 
 
 @inlined

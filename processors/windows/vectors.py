@@ -19,6 +19,7 @@ WIDEST: Final = 16
 INT16_END: Final = 1 << 15
 _NARROW, _WIDE, _LONG = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32, 64))
 _VECTORS: Final = {types.int16: _NARROW, types.uint16: _NARROW, types.int32: _WIDE}
+_CELL_PAIR = ir.VectorType(ir.IntType(64), 4)
 _WIDEST = ir.VectorType(ir.IntType(32), WIDEST)
 
 
@@ -119,6 +120,40 @@ def total_of(counts: Array, begin: int, end: int, ones: Array) -> int:
     for k in range(begin + lanes, end):
         total += counts[k]
     return int(total)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def sum_of_ten(typing: Any, pairs: Any, first: Any) -> Any:
+    """Sums of the first and of the second number of ten pairs [pair, 2] (int64) from `first` on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        begin = builder.shl(arguments[1], ir.Constant(arguments[1].type, 1))
+        total = _load(builder, data, begin, _CELL_PAIR)
+        for k in range(4, 2 * 10, 4):
+            total = builder.add(total, _load(builder, data, builder.add(begin, ir.Constant(begin.type, k)), _CELL_PAIR))
+        lanes = [builder.extract_element(total, ir.Constant(ir.IntType(32), lane)) for lane in range(4)]
+        sums = builder.add(lanes[0], lanes[2]), builder.add(lanes[1], lanes[3])
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return types.UniTuple(types.int64, 2)(pairs, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_cells(typing: Any, total: Any, cells: Any) -> Any:
+    """Add cells [cell, 2] (int64) to as many others; an even number of cells."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        arrays = [context.make_array(kind)(context, builder, given) for kind, given in zip(signature.args, arguments, strict=True)]
+        count = builder.extract_value(arrays[1].shape, 0)
+        with cgutils.for_range(builder, builder.sdiv(count, ir.Constant(count.type, 2))) as loop:
+            at = builder.shl(loop.index, ir.Constant(count.type, 2))
+            more = _load(builder, arrays[1].data, at, _CELL_PAIR)
+            place = _place(builder, arrays[0].data, at, _CELL_PAIR)
+            builder.store(builder.add(builder.load(place, align=8), more), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(total, cells), generate
 
 
 @contextmanager

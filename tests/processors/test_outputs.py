@@ -10,7 +10,6 @@ from processors.metrics import metric
 from processors.outputs.avro import ratio
 from processors.windows.layout import LAST
 from processors.windows.seen import id_of
-from processors.windows.vectors import LANES
 from schemas.topics import STATE
 from tests.processors.logs import CODEC, START_MS, at, cascade_log, fold_all, liquidation, new_detector, random_log
 
@@ -61,5 +60,4 @@ def test_hash_is_murmur_hash_64a() -> None:
             given_hash = (given_hash ^ rest) * factor & mask
         given_hash = (given_hash ^ given_hash >> 47) * factor & mask
         assert id_of(text) & mask == given_hash ^ given_hash >> 47
-    assert LANES == 8
     assert np.dtype(LAST).itemsize == 18
