@@ -40,7 +40,7 @@ class Step(NamedTuple):
     """One step of a fold over history: the journal's entry, None where it was liquidations, and what came of it."""
 
     entry: JournalEntry | None
-    outputs: list[Output]
+    outputs: Sequence[Output]
 
 
 def new_detector(settings: DetectorSettings, codec: Codec | None = None) -> Detector:

@@ -5,6 +5,7 @@ One record is folded in this order: T moves; tumbling windows that became final 
 levels whose hold is over fall (by asset); once a second of T a progress record; the event, its alert, its state. A
 record whose id came within ten minutes before it moves T and nothing else."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -16,9 +17,9 @@ from processors.cascade.coverage import NOT_SEEN, Coverage
 from processors.cascade.level import NONE
 from processors.cascade.relative import HOUR_MS
 from processors.in_force import changed, tree_of
-from processors.outputs.output import WRITTEN, Output, take
+from processors.outputs.output import WRITTEN, Output, Outputs
 from processors.outputs.states import ALERT_MAX
-from processors.outputs.words import new_out, put_coverage
+from processors.outputs.words import ALERTS, STATES, new_out, put_coverage
 from processors.settings import DetectorSettings
 from processors.snapshots import (
     FORMAT,
@@ -30,10 +31,11 @@ from processors.snapshots import (
     settings_of,
     write_asset,
 )
-from processors.windows.intake import Consumed, Refused, read_run
+from processors.windows.intake import Refused, read_run
 from processors.windows.kernel import CHECK, NEW_TAPE, RUN_ENDS, fold_run, meet, tick
 from processors.windows.layout import LONG_AGO, NEVER, NO_PARTITION, Array
 from processors.windows.reference import Holder
+from processors.windows.run import Consumed, LogRun
 from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, Seen, new_seen, note_all, note_run, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store
@@ -52,26 +54,18 @@ from schemas.records import (
     OpenInterest,
     Record,
 )
-from schemas.topics import ALERTS, FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, SETTINGS, STATE
+from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, SETTINGS
 from schemas.words import EXCHANGE_SLOTS, Exchange, JournalKind, Market
 
-__all__ = ["Consumed", "Delivered", "Detector", "Output", "Refused"]
+__all__ = ["Consumed", "Delivered", "Detector", "LogRun", "Output", "Outputs", "Refused"]
 
 LIQUIDATION_CHANNEL: Final = "liquidation"
-CHECKED: Final = (STATE, ALERTS)  # whose figures custom rules are over
+CHECKED: Final = (STATES, ALERTS)  # whose figures custom rules are over
 CONTEXT_KINDS: Final[dict[str, type[Record]]] = {
     FEED_HEALTH.name: FeedHealth,
     OPEN_INTEREST.name: OpenInterest,
     FUNDING.name: Funding,
 }
-
-
-class Encoded(msgspec.Struct, frozen=True):
-    """A liquidation as the log has it."""
-
-    offset: int
-    timestamp: int
-    value: bytes
 
 
 class Detector:
@@ -150,27 +144,34 @@ class Detector:
 
         Raises RecordRefused, and has folded nothing, when a record cannot be summed (see `store.why_refused`)."""
         encode = self._codec.encode
-        encoded = [Encoded(offset, at_ms, encode(LIQUIDATIONS, liquidation)) for offset, at_ms, liquidation in run]
-        outputs, refused = self._fold(encoded, refuse=True)
+        outputs, refused = self._fold(
+            LogRun(
+                [offset for offset, _, _ in run],
+                [append_time_ms for _, append_time_ms, _ in run],
+                [encode(LIQUIDATIONS, liquidation) for _, _, liquidation in run],
+            ),
+            refuse=True,
+        )
         if refused:
             raise refused[0].reason
-        return outputs
+        return list(outputs)
 
-    def fold_log(self, run: Sequence[Consumed]) -> tuple[list[Output], list[Refused]]:
-        """The same for records as they stand in the log; those that cannot be read or summed are named beside."""
-        return self._fold(run, refuse=False)
+    def fold_log(self, run: Sequence[Consumed]) -> tuple[Outputs, list[Refused]]:
+        """The same for records as they stand in the log, best a `LogRun`; those that cannot be read or summed are named
+        beside."""
+        return self._fold(run if isinstance(run, LogRun) else LogRun.of(run), refuse=False)
 
-    def _fold(self, run: Sequence[Consumed], *, refuse: bool) -> tuple[list[Output], list[Refused]]:
-        if run and run[0].offset < self.next_offset:
-            run = [record for record in run if record.offset >= self.next_offset]
+    def _fold(self, run: LogRun, *, refuse: bool) -> tuple[Outputs, list[Refused]]:
+        outputs = Outputs(self._store.keys)
+        if run and run.offsets[0] < self.next_offset:
+            run = run[bisect_left(run.offsets, self.next_offset) :]
         if not run:
-            return [], []
+            return outputs, []
         read = read_run(run, self._store, self._codec.header(LIQUIDATIONS), self._decode_liquidation)
         if read.refused and refuse:
-            return [], read.refused
+            return outputs, read.refused
         self._seen = with_room(self._seen, len(read.events))
         self._make_room()
-        outputs: list[Output] = []
         at, why = 0, RUN_ENDS
         note_run(read.events, self._ids.hold(self._seen))
         while True:
@@ -183,18 +184,18 @@ class Detector:
                 self._check(outputs)
             else:
                 self._take(outputs)
-        take(self._store, outputs)
+        outputs.take(self._store.out)
         if len(read.events):
             self.next_offset = int(read.events["offset"][-1]) + 1
         return outputs, read.refused
 
-    def apply(self, entry: JournalEntry) -> list[Output]:
+    def apply(self, entry: JournalEntry) -> Outputs:
         """Apply the next entry of the journal; one that was applied before, or of a replaced owner, gives nothing."""
+        outputs = Outputs(self._store.keys)
         if entry.epoch < self._epoch or entry.sequence < self.next_sequence:
-            return []
+            return outputs
         self._epoch = entry.epoch
         self.next_sequence = entry.sequence + 1
-        outputs: list[Output] = []
         if entry.kind is JournalKind.TICK and entry.append_time_ms is not None:
             self._tick(entry.append_time_ms, entry.sequence, outputs)
         elif entry.kind is JournalKind.CONTEXT and entry.context is not None:
@@ -286,7 +287,7 @@ class Detector:
             state=state,
         )
 
-    def _tick(self, tick_ms: int, sequence: int, outputs: list[Output]) -> None:
+    def _tick(self, tick_ms: int, sequence: int, outputs: Outputs) -> None:
         """T moves to `tick_ms`; the assets that are not quiet are judged at tick_lag_ms before it."""
         self._clock["now_ms"] = max(self.log_time_ms, tick_ms)
         if self.log_time_ms >= self._clock[0]["stale_ms"]:
@@ -294,24 +295,23 @@ class Detector:
         self._make_room()
         while not tick(sequence, self._store.state):
             self._take(outputs)
-        take(self._store, outputs)
+        outputs.take(self._store.out)
         if self._clock[0]["checks"]:
             self._check(outputs)
 
-    def _check(self, outputs: list[Output]) -> None:
+    def _check(self, outputs: Outputs) -> None:
         """Evaluate the custom rules of assets that were published; one that is met may raise the level."""
         store = self._store
-        take(store, outputs)
+        outputs.take(store.out)
         rows = store.checks[: int(self._clock[0]["checks"])].tolist()
         self._clock["checks"] = 0
         for row in rows:
-            name = store.names[row]
-            record = next(one.record for one in reversed(outputs) if one.key == name and one.topic in CHECKED)
+            record = outputs.newest(row, CHECKED).record
             assert isinstance(record, AssetState | CascadeAlert)
             met, rank = store.custom[store.assets[row]["rule"]].met(record)
             if met:
                 meet(row, met, rank, store.state)
-                take(store, outputs)
+                outputs.take(store.out)
 
     def _put_in_force(self, baseline: JournalBaseline, sequence: int) -> None:
         row = self._store.row(baseline.asset)
@@ -368,11 +368,11 @@ class Detector:
         """Say how much one event may write: an alert and a state."""
         self._clock["room"] = 2 * (ALERT_MAX + self._flags_bytes + 3 * self._store.name_max)
 
-    def _take(self, outputs: list[Output]) -> None:
+    def _take(self, outputs: Outputs) -> None:
         """Take outputs away; where there was none, the buffer is too small."""
         if not self._store.out.counts[0]:
             self._store.out = new_out(2 * len(self._store.out.data))
-        take(self._store, outputs)
+        outputs.take(self._store.out)
 
     def _decode_liquidation(self, value: bytes) -> Liquidation:
         return self._codec.decode(Liquidation, value)

@@ -117,8 +117,8 @@ def interleaved(
 
 
 def replay(
-    fold: Callable[[Sequence[T]], list[R]],
-    apply: Callable[[JournalEntry], list[R]],
+    fold: Callable[[Sequence[T]], Iterable[R]],
+    apply: Callable[[JournalEntry], Iterable[R]],
     runs: Iterable[Sequence[T]],
     entries: Iterable[JournalEntry],
 ) -> Iterator[R]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from processors.detector import Output
+from processors.detector import Outputs
 from processors.host.fold import Fold
 from processors.in_force import ALL
 from processors.journal import Journal, interleaved
@@ -158,7 +158,7 @@ class Past:
         *,
         from_ms: int,
         told: Told | None = None,
-    ) -> Iterator[list[Output]]:
+    ) -> Iterator[Outputs]:
         """Fold liquidations, which begin at `from_ms`, with the entries that stand between them; `told(n)`: so many
         records more were folded."""
         led = self._led(entries, liquidations, from_ms)

@@ -16,7 +16,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from processors.host.source import Source
-from runtime.log_reader import LogRecord
+from processors.windows.run import LogRun
 from runtime.settings import KafkaSettings
 
 APPEND_TIME: Final = 1  # timestamp type of Kafka
@@ -114,7 +114,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # no types there
                 await self.can_resume_flow.wait()
             await self.callback(self._message(TP(*await self._source.ready())))
 
-    def take(self, tp: TP) -> list[LogRecord]:
+    def take(self, tp: TP) -> LogRun:
         """The run that the agent was told of, and what has come since."""
         return self._source.take(tp)
 

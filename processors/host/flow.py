@@ -16,19 +16,19 @@ from typing import Final
 import msgspec
 import structlog
 
-from processors.detector import Output
+from processors.detector import Outputs
 from processors.host import metrics
 from processors.host.fold import Consumed, Fold
 from processors.host.outbox import Outbox, Outgoing
 from processors.host.places import BASE_HEADER, EPOCH_HEADER, PLACES_HEADER, letter_id
-from processors.host.publisher import Message, Publisher, Report
+from processors.host.publisher import Publisher, Report
 from processors.host.recovery import Recovered
 from processors.journal import merged
 from schemas.codec import Codec
 from schemas.errors import LiqcascadeError
 from schemas.headers import SENT_HEADER
 from schemas.records import DetectorSnapshot, JournalBaseline, JournalContext, JournalEntry
-from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, STATE, WINDOWS, Topic, TopicNames
+from schemas.topics import DEAD_LETTERS, JOURNAL, LIQUIDATIONS, SNAPSHOTS, STATE, WINDOWS, TopicNames
 from schemas.words import JournalKind
 
 QUIET_TICK_MS: Final = 1_000  # 30 bytes a second of journal
@@ -215,16 +215,8 @@ class Flow:
         while self._pending and self._pending[0].after_offset < self.position:
             self._emit(self._detector.apply(self._pending.popleft()))
 
-    def _emit(self, outputs: list[Output]) -> None:
-        if self._published:
-            outputs = [output for output in outputs if not self._is_published(output.id)]
-        by_topic: dict[str, tuple[Topic, list[Message]]] = {}
-        for topic, key, value in outputs:
-            known = by_topic.get(topic.name)
-            if known is None:
-                known = by_topic[topic.name] = topic, []
-            known[1].append({"key": key, "value": value})
-        for topic, messages in by_topic.values():
+    def _emit(self, outputs: Outputs) -> None:
+        for topic, messages in outputs.by_topic(self._is_published if self._published else None):
             self._outbox.put(topic, messages)
         self.pump()
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from processors.detector import Consumed, Output, Refused
+from processors.detector import Consumed, Outputs, Refused
 from processors.windows.layout import Array
 from schemas.records import DetectorSnapshot, JournalBaseline, JournalEntry
 
@@ -32,10 +32,10 @@ class Fold(Protocol):
     def ids_forgotten(self) -> int:
         """Ids that a duplicate is no longer told by, for want of room."""
 
-    def fold_log(self, run: Sequence[Consumed]) -> tuple[list[Output], list[Refused]]:
+    def fold_log(self, run: Sequence[Consumed]) -> tuple[Outputs, list[Refused]]:
         """Fold liquidations; those that cannot be folded are named beside."""
 
-    def apply(self, entry: JournalEntry) -> list[Output]:
+    def apply(self, entry: JournalEntry) -> Outputs:
         """Apply a journal entry."""
 
     def due_baselines(self) -> list[JournalBaseline]:

@@ -13,8 +13,9 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from processors.windows.run import LogRun
 from runtime.kafka import confluent_config
-from runtime.log_reader import PASSING, LogRecord, record_of
+from runtime.log_reader import PASSING
 from runtime.settings import KafkaSettings
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
@@ -40,7 +41,7 @@ class Source:
         self._wishes: deque[tuple[Place, int, int | None]] = deque()  # offset to read from, None: read it no more
         self._assigned: dict[Place, int] = {}  # turns, as the thread has them
         self._ends: dict[Place, tuple[int, int]] = {}  # turn, and where a partition ended as of the last answer in it
-        self._waiting: dict[Place, list[LogRecord]] = {}  # by partition, in order and without a gap
+        self._waiting: dict[Place, LogRun] = {}  # by partition, in order and without a gap
         self._untold: deque[Place] = deque()  # partitions whose records nobody has been told of
         self._handed_in = self._taken = 0  # records: by the thread, by the loop
         self._room = threading.Event()
@@ -90,9 +91,9 @@ class Source:
             await self._waiter
         return self._untold.popleft()
 
-    def take(self, place: Place) -> list[LogRecord]:
+    def take(self, place: Place) -> LogRun:
         """The next records of a partition; none when it was removed meanwhile."""
-        records = self._waiting.pop(place, [])
+        records = self._waiting.pop(place, None) or LogRun([], [], [])
         if len(records) > RUN_MAX:
             self._waiting[place] = records[RUN_MAX:]
             self._tell(place)
@@ -142,11 +143,14 @@ class Source:
                 self._client.incremental_assign([TopicPartition(*place, offset)])
 
     def _hand_in(self, place: Place, messages: Sequence[Message]) -> None:
-        records, answered = [], False
+        records, answered = LogRun([], [], []), False
         for message in messages:
             error = message.error()
             if error is None:
-                records.append(record_of(message))
+                value = message.value()
+                records.offsets.append(message.offset() or 0)
+                records.timestamps.append(message.timestamp()[1])
+                records.values.append(value.encode() if isinstance(value, str) else value)
             elif error.code() not in (KafkaError._PARTITION_EOF, *PASSING):
                 log.warning("reading goes on", topic=place[0], partition=place[1], reason=error.str())
             answered = answered or error is None or error.code() == KafkaError._PARTITION_EOF
@@ -166,11 +170,11 @@ class Source:
             if self._handed_in - self._taken >= WAITING_MAX:
                 self._room.wait(POLL_S)
 
-    def _arrived(self, place: Place, turn: int, records: list[LogRecord]) -> None:
+    def _arrived(self, place: Place, turn: int, records: LogRun) -> None:
         if self._turns.get(place) != turn:
             self._taken += len(records)
         elif place in self._waiting:
-            self._waiting[place] += records
+            self._waiting[place].extend(records)
         else:
             self._waiting[place] = records
             self._tell(place)

@@ -21,6 +21,7 @@ from processors.market.layout import (
     USD,
     Told,
 )
+from processors.windows.avro import HEADER, double, long, string
 from processors.windows.layout import MICRO, Array
 from processors.windows.memory import load64
 from schemas.words import Completeness, Exchange, FeedState, Level, Profile, Side, StateKind
@@ -29,11 +30,7 @@ READ, LEFT = range(2)  # of a value: read; left to the codec
 FIGURE_MAX: Final = 9e12  # of which millionths fit an int64: nine trillion USD/s
 KUSD_MAX: Final = 1_000_000  # a billion USD/s; its square times 60 bins fits an int64
 CONTEXT_FIGURES: Final = 9
-_HEADER: Final = 5
 _LEVELS: Final = 5  # level, previous, peak, absolute, relative
-_LONG_MAX: Final = 10
-_ONE: Final = np.uint64(1)
-_SEVEN_BITS: Final = np.uint64(0x7F)
 _KINDS, _PROFILES, _LEVEL_WORDS, _SIDES = len(StateKind), len(Profile), len(Level), len(Side)
 _FEEDS, _TAPES, _EXCHANGES = len(FeedState), len(Completeness), len(Exchange)
 _ENCODED: Final = [exchange.value.encode() for exchange in Exchange]
@@ -47,17 +44,17 @@ def read(data: Array, begin: int, end: int, header: int, sizes: Array, told: Tol
 
     A step looks less than PADDING behind the end before the place is checked: 10 bytes a long, 8 a double."""
     numbers = told.numbers[0]
-    if end - begin < _HEADER or load64(data, begin) & 0xFFFFFFFFFF != header:
+    if end - begin < HEADER or load64(data, begin) & 0xFFFFFFFFFF != header:
         return LEFT
-    kind, at = _long(data, begin + _HEADER)
+    kind, at = long(data, begin + HEADER)
     numbers.kind = kind
-    numbers.name_begin, at = _string(data, at, end)
+    numbers.name_begin, at = string(data, at, end)
     numbers.name_end = at
     if at > end or at - numbers.name_begin > NAME_MAX:
         return LEFT
-    some, at = _long(data, at)
+    some, at = long(data, at)
     if some:
-        _, at = _string(data, at, end)
+        _, at = string(data, at, end)
     if at > end or some < 0 or some > 1:
         return LEFT
     good = data[at] < 2 * _PROFILES and not data[at] & 1
@@ -84,8 +81,8 @@ def read(data: Array, begin: int, end: int, header: int, sizes: Array, told: Tol
     _, at = _some_long(data, at + 8, end)  # behind the confidence
     numbers.partition, at = _some_long(data, at, end)
     _, at = _some_long(data, at, end)
-    numbers.event_ms, at = _long(data, at)
-    numbers.append_ms, at = _long(data, at)
+    numbers.event_ms, at = long(data, at)
+    numbers.append_ms, at = long(data, at)
     placed = 0 <= numbers.partition < PARTITIONS_MAX and numbers.append_ms > 0
     return READ if at == end and placed else LEFT
 
@@ -94,15 +91,15 @@ def read(data: Array, begin: int, end: int, header: int, sizes: Array, told: Tol
 def _windows(data: Array, at: int, end: int, sizes: Array, told: Told) -> int:
     """The windows, each in the place of its size; behind the end for what is left to the codec."""
     told.there[:] = 0
-    count, at = _long(data, at)
+    count, at = long(data, at)
     while count > 0:
         for _ in range(count):
             if at > end:
                 return at
-            size_ms, at = _long(data, at)
-            events, at = _long(data, at)
-            usd = _double(data, at + 8)
-            acceleration_events, acceleration_usd = _double(data, at + 16), _double(data, at + 24)
+            size_ms, at = long(data, at)
+            events, at = long(data, at)
+            usd = double(data, at + 8)
+            acceleration_events, acceleration_usd = double(data, at + 16), double(data, at + 24)
             share, at = _some_double(data, at + 32, end)
             if np.isnan(share):
                 share = 0.0
@@ -123,7 +120,7 @@ def _windows(data: Array, at: int, end: int, sizes: Array, told: Told) -> int:
             figures[ACCELERATION_EVENTS] = _micro(acceleration_events)
             figures[ACCELERATION_USD] = _micro(acceleration_usd)
             figures[OF_LONGS] = np.int64(np.rint(figures[USD] * share))
-        count, at = _long(data, at)
+        count, at = long(data, at)
     return at if count == 0 else end + 1
 
 
@@ -132,13 +129,13 @@ def _exchanges(data: Array, at: int, end: int, told: Told) -> int:
     """Figures of the exchanges, and USD/s over all; behind the end for what is left to the codec."""
     told.exchanges[:] = 0
     total = 0.0
-    count, at = _long(data, at)
+    count, at = long(data, at)
     while count > 0:
         for _ in range(count):
-            begin, at = _string(data, at, end)
+            begin, at = string(data, at, end)
             if at > end:
                 return end + 1
-            events, usd = _double(data, at), _double(data, at + 8)
+            events, usd = double(data, at), double(data, at + 8)
             if not max(abs(events), abs(usd)) <= FIGURE_MAX or data[at + 24] > 1:
                 return end + 1
             total += usd
@@ -146,7 +143,7 @@ def _exchanges(data: Array, at: int, end: int, told: Told) -> int:
             if data[at + 24] and slot != NOBODY:
                 told.exchanges[slot, 0], told.exchanges[slot, 1] = _micro(events), _micro(usd)
             at += 25
-        count, at = _long(data, at)
+        count, at = long(data, at)
     told.numbers[0].kusd = min(KUSD_MAX, np.int64(np.rint(total / 1_000)))
     return at if count == 0 else end + 1
 
@@ -160,13 +157,13 @@ def _skip_figures(data: Array, at: int, end: int) -> int:
         _, at = _some_double(data, at, end)
     if at > end:
         return at
-    count, at = _long(data, at)
+    count, at = long(data, at)
     while count > 0:
         for _ in range(count):
-            _, at = _string(data, at, end)
+            _, at = string(data, at, end)
             if at > end:
                 return at
-        count, at = _long(data, at)
+        count, at = long(data, at)
     return at if count == 0 else end + 1
 
 
@@ -176,17 +173,17 @@ def _coverage(data: Array, at: int, end: int, told: Told) -> int:
     told.coverage[:] = NOBODY
     if at > end:
         return at
-    count, at = _long(data, at)
+    count, at = long(data, at)
     while count > 0:
         for _ in range(count):
-            begin, at = _string(data, at, end)
+            begin, at = string(data, at, end)
             if at > end or data[at] & 1 or data[at] >= 2 * _FEEDS or data[at + 1] & 1 or data[at + 1] >= 2 * _TAPES:
                 return end + 1
             slot = _slot(data, begin, at)
             if slot != NOBODY:
                 told.coverage[slot, 0], told.coverage[slot, 1] = data[at] >> 1, data[at + 1] >> 1
             at += 2
-        count, at = _long(data, at)
+        count, at = long(data, at)
     return at if count == 0 else end + 1
 
 
@@ -208,17 +205,12 @@ def _micro(number: float) -> int:
     return int(np.int64(np.rint(number * MICRO)))
 
 
-@inlined
-def _double(data: Array, at: int) -> float:
-    return float(np.int64(load64(data, at)).view(np.float64))
-
-
 @part
 def _some_double(data: Array, at: int, end: int) -> tuple[float, int]:
     """A double or NaN for null, and the place behind it; behind the end for what is neither."""
     if data[at] == 0:
         return np.nan, at + 1
-    return _double(data, at + 1), at + 9 if data[at] == 2 else end + 1
+    return double(data, at + 1), at + 9 if data[at] == 2 else end + 1
 
 
 @part
@@ -226,7 +218,7 @@ def _some_long(data: Array, at: int, end: int) -> tuple[int, int]:
     """A long or 0 for null, and the place behind it."""
     if data[at] == 0:
         return 0, at + 1
-    value, behind = _long(data, at + 1)
+    value, behind = long(data, at + 1)
     return value, behind if data[at] == 2 else end + 1
 
 
@@ -238,28 +230,3 @@ def _some_word(data: Array, at: int, words: int) -> tuple[int, int]:
     word = data[at + 1]
     good = data[at] == 2 and not word & 1 and word < 2 * words
     return (int(word >> 1) if good else NOBODY - 1), at + 2
-
-
-@part
-def _long(data: Array, at: int) -> tuple[int, int]:
-    """A zigzag variable-length integer and the place behind it; one that is too long is -1."""
-    byte = np.uint64(data[at])
-    value, shift = byte & _SEVEN_BITS, np.uint64(0)
-    at += 1
-    for _ in range(_LONG_MAX - 1):
-        if byte <= _SEVEN_BITS:
-            return int(np.int64(value >> _ONE) ^ -np.int64(value & _ONE)), at
-        byte = np.uint64(data[at])
-        at += 1
-        shift += np.uint64(7)
-        value |= (byte & _SEVEN_BITS) << shift
-    return (int(np.int64(value >> _ONE) ^ -np.int64(value & _ONE)) if byte <= _SEVEN_BITS else -1), at
-
-
-@part
-def _string(data: Array, at: int, end: int) -> tuple[int, int]:
-    """Begin and end of a string; both behind `end` when it does not fit before it."""
-    if at >= end:
-        return end + 1, end + 1
-    length, at = _long(data, at)
-    return (at, at + length) if 0 <= length <= end - at else (end + 1, end + 1)

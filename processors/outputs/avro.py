@@ -42,7 +42,7 @@ def put_long(data: Array, at: int, value: int) -> int:
     Nearly all fit eight bytes, which are made at once: a loop would end at a place that no processor can guess."""
     rest = np.uint64((value << 1) ^ (value >> 63))
     if rest >= _LONG_OF_EIGHT:
-        return _put_longest(data, at, rest)
+        return _put_longest(data, at, value)
     bytes_ = (_BITS - leading_zeros(rest | _ONE) + 6) // 7
     rest = (rest & np.uint64(0x0FFFFFFF)) | (rest & np.uint64(0x00FFFFFFF0000000)) << np.uint64(4)
     rest = (rest & np.uint64(0x00003FFF00003FFF)) | (rest & np.uint64(0x0FFFC0000FFFC000)) << np.uint64(2)
@@ -53,7 +53,8 @@ def put_long(data: Array, at: int, value: int) -> int:
 
 
 @part
-def _put_longest(data: Array, at: int, rest: int) -> int:
+def _put_longest(data: Array, at: int, value: int) -> int:
+    rest = np.uint64((value << 1) ^ (value >> 63))
     while rest > _SEVEN_BITS:
         data[at] = np.uint8(rest & _SEVEN_BITS) | 0x80
         at += 1
@@ -141,7 +142,7 @@ def _put_digits(data: Array, at: int, value: int, count: int) -> int:
     data[at] = ord(":")
     place, rest = at + count, np.uint64(value)
     while place - at >= 8:
-        store64(data, place - 7, _eight_digits(rest % _TEN_TO_8))
+        store64(data, place - 7, _eight_digits(int(np.int64(rest % _TEN_TO_8))))
         rest //= _TEN_TO_8
         place -= 8
     while place > at:
@@ -175,7 +176,7 @@ def ratio(numerator: int, denominator: int) -> float:
     if abs(millionths) < _EXACT:
         rest = numerator * 1_000_000 - np.int64(millionths) * denominator  # what overflows on the way comes back
         if 2 * abs(rest) >= denominator:
-            return _corrected(np.int64(millionths), rest, denominator)
+            return _corrected(int(np.int64(millionths)), int(rest), denominator)
     return float(millionths / 1e6)
 
 

@@ -43,7 +43,7 @@ def bucket_of(id_: int, buckets: Array) -> int:
 @leaf
 def next_bucket(at: int, buckets: Array) -> int:
     """The one behind it."""
-    return at + ENTRIES & (buckets.shape[0] - 1)
+    return int(at + ENTRIES & (buckets.shape[0] - 1))
 
 
 @leaf
@@ -79,7 +79,5 @@ def look(typing: Any, buckets: Any, at: Any, entry: Any, kept: Any) -> Any:
 
 def _spread(builder: Any, number: Any) -> Any:
     none = ir.Constant(_BUCKET, ir.Undefined)
-    first = builder.insert_element(
-        none, builder.trunc(number, ir.IntType(32)), ir.Constant(ir.IntType(32), 0)
-    )
+    first = builder.insert_element(none, builder.trunc(number, ir.IntType(32)), ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, none, ir.Constant(_BUCKET, [0] * ENTRIES))

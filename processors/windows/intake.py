@@ -3,17 +3,19 @@
 It reads exactly what `Codec` with the newest schema writes. Whatever else there may be (another version of the schema,
 letters beyond ASCII, a value that the fold refuses) is left to the codec, so that there is one place that says why."""
 
-from collections.abc import Callable, Sequence
-from struct import pack
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from secrets import token_bytes
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from processors.jit import inlined, jit, leaf, part
+from processors.jit import inlined, jit, part
 from processors.metrics.metric import NOBODY
+from processors.windows.avro import HEADER, double, long, short, string
 from processors.windows.layout import EVENT, MICRO, Array, Row
 from processors.windows.memory import PADDING, load64
 from processors.windows.names import row_of
+from processors.windows.run import LogRun
 from processors.windows.seen import hash_of, id_of
 from processors.windows.state import Names, state_at
 from processors.windows.store import NOTIONAL_USD_MAX, Store, why_refused
@@ -26,27 +28,10 @@ TAPE_INDEX: Final = {completeness: index for index, completeness in enumerate(Co
 READ, NEW_ASSET, LEFT = range(3)  # of a record: read; of an asset without a row; left to the codec
 _WORDS: Final = tuple(len(words) for words in (Exchange, Market, Side, PriceKind, Completeness))
 _LONG: Final = tuple(Side).index(Side.LONG)
-_HEADER: Final = 5
-_ONE: Final = np.uint64(1)
-_SEVEN_BITS: Final = np.uint64(0x7F)
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)
-_VARINT_MAX: Final = 10
-
-
-class Consumed(Protocol):
-    """One record of the log, as the group's consumer or a `LogReader` gives it."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in the partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Append time, ms."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The value, as encoded."""
+MARK: Final = token_bytes(8)  # behind each value: no record can know it, so none is taken for two, or two for one
+_MARK_BYTES: Final = len(MARK)
+_MARK: Final = int.from_bytes(MARK, "little", signed=True)
 
 
 class Refused(NamedTuple):
@@ -56,56 +41,64 @@ class Refused(NamedTuple):
     reason: LiqcascadeError
 
 
-class Run(NamedTuple):
+class Read(NamedTuple):
     """A run as the kernel takes it; refused records are not in it."""
 
     events: Array  # EVENT
-    data: Array  # uint8: the values one behind the other
+    data: Array  # uint8: the values one behind the other, each with MARK behind it
     refused: list[Refused]
 
 
-def read_run(run: Sequence[Consumed], store: Store, header: bytes, decode: Callable[[bytes], Liquidation]) -> Run:
+def read_run(run: LogRun, store: Store, header: bytes, decode: Callable[[bytes], Liquidation]) -> Read:
     """Read records in the order of their offsets. `header`: what stands before a value of the newest schema."""
-    values = [record.value or b"" for record in run]
-    data = np.frombuffer(b"".join([*values, bytes(PADDING)]), np.uint8)
-    numbers = [record.timestamp for record in run]
-    numbers += map(len, values)
-    given = np.frombuffer(pack(f"{len(numbers)}q", *numbers), np.int64)
+    data = np.frombuffer(_joined(run.values), np.uint8)
+    times_ms = np.fromiter(run.timestamps, np.int64, len(run))
     events = np.empty(len(run), EVENT)
-    events["offset"] = _offsets(run)
+    events["offset"] = _offsets(run.offsets)
     before = int.from_bytes(header, "little")
     refused: list[Refused] = []
-    at = 0
+    at = begin = 0
     while True:
-        at, how, begin, end = read_values(given, data, at, before, events, store.state)
+        at, how, name_begin, name_end = read_values(times_ms, data, at, begin, before, _MARK, events, store.state)
         if at == len(run):
             break
+        event = events[at]
+        begin = int(event["begin"])
         if how == NEW_ASSET:
-            store.row(data[begin:end].tobytes().decode())
+            store.row(data[name_begin:name_end].tobytes().decode())
             continue
+        value = run.values[at] or b""
+        event["end"] = begin + len(value)
         try:
-            liquidation = decode(values[at])
+            liquidation = decode(value)
             reason = why_refused(liquidation)
             if reason:
                 raise RecordRefused(
-                    f"folding {liquidation.event_id} at offset {run[at].offset}: {reason}; send it to dead-letters"
+                    f"folding {liquidation.event_id} at offset {run.offsets[at]}: {reason}; send it to dead-letters"
                 )
         except (SchemaError, RecordRefused) as exc:
-            refused.append(Refused(run[at].offset, exc))
-            events["asset"][at] = NOBODY
+            refused.append(Refused(run.offsets[at], exc))
+            event["asset"] = NOBODY
         else:
-            _fill(events[at], liquidation, store.row(liquidation.asset))
-        at += 1
-    return Run(events[events["asset"] != NOBODY] if refused else events, data, refused)
+            _fill(event, liquidation, store.row(liquidation.asset))
+        at, begin = at + 1, begin + len(value) + len(MARK)
+    return Read(events[events["asset"] != NOBODY] if refused else events, data, refused)
 
 
-def _offsets(run: Sequence[Consumed]) -> Array:
+def _joined(values: list[bytes | None]) -> bytes:
+    try:
+        return MARK.join([*values, bytes(PADDING)])  # type: ignore[list-item]  # seldom one is None
+    except TypeError:
+        return MARK.join([*(value or b"" for value in values), bytes(PADDING)])
+
+
+def _offsets(offsets: list[int]) -> Array:
     """Offsets, which are seldom looked at one by one: mostly none is missing between the first and the last."""
-    if run and run[-1].offset - run[0].offset + 1 == len(run):
-        return np.arange(run[0].offset, run[-1].offset + 1)
-    offsets = np.array([record.offset for record in run], np.int64)
-    assert (np.diff(offsets) > 0).all(), "a run stands in the order of its offsets"
-    return offsets
+    if offsets and offsets[-1] - offsets[0] + 1 == len(offsets):
+        return np.arange(offsets[0], offsets[-1] + 1)
+    found = np.array(offsets, np.int64)
+    assert (np.diff(found) > 0).all(), "a run stands in the order of its offsets"
+    return found
 
 
 def _fill(event: Row, liquidation: Liquidation, row: int) -> None:
@@ -122,50 +115,52 @@ def _fill(event: Row, liquidation: Liquidation, row: int) -> None:
 
 @jit
 def read_values(
-    given: Array, data: Array, start: int, before: int, events: Array, at: int
+    times_ms: Array, data: Array, start: int, begin: int, before: int, mark: int, events: Array, at: int
 ) -> tuple[int, int, int, int]:
-    """Read values from record `start` on until one needs help: (record, why, begin and end of the asset's name).
-
-    `given`: the append times, then the lengths; `at`: address of the `State`."""
+    """Read values from record `start`, which begins at data[begin], on until one needs help: (record, why, begin and
+    end of the asset's name). `at`: address of the `State`."""
     names, count = state_at(at).names, events.shape[0]
     for i in range(start, count):
         event = events[i]
-        event.append_ms = given[i]
-        event.begin = events[i - 1].end if i else 0
-        event.double = 0
-        event.end = event.begin + given[count + i]
-        how, begin, end = _read(data, before, names, event)
+        event.append_ms, event.begin, event.double = times_ms[i], begin, 0
+        how, name_begin, name_end = _read(data, before, mark, names, event)
         if how != READ:
-            return i, how, begin, end
+            return i, how, name_begin, name_end
+        begin = event.end + _MARK_BYTES
     return count, READ, 0, 0
 
 
 @inlined
-def _read(data: Array, before: int, names: Names, event: Row) -> tuple[int, int, int]:
+def _read(data: Array, before: int, mark: int, names: Names, event: Row) -> tuple[int, int, int]:
     """Read one value: (READ, NEW_ASSET or LEFT, begin and end of the asset's name).
 
-    Looks at most 7 longs, 3 doubles and a word past the end before it checks where it is, which PADDING allows."""
-    at, end = event.begin, event.end
-    if end - at < _HEADER or load64(data, at) & 0xFFFFFFFFFF != before:
+    Where it ends is not known before: whatever is not a whole value with the mark behind it is left. Looks at most 7
+    longs, 3 doubles and a word past the end of `data` before it checks where it is, which PADDING allows."""
+    at, end = event.begin, data.shape[0] - PADDING
+    if load64(data, at) & 0xFFFFFFFFFF != before:
         return LEFT, 0, 0
-    id_begin, id_end = _string(data, at + _HEADER, end)
-    slot, at = _short(data, id_end)
-    asset_begin, asset_end = _string(data, at, end)
-    instrument_begin, at = _string(data, asset_end, end)
-    if at > end or not (_ascii(data, id_begin, id_end) and _ascii(data, asset_begin, asset_end)):
+    id_begin, id_end = string(data, at + HEADER, end)
+    slot, at = short(data, id_end)
+    asset_begin, asset_end = string(data, at, end)
+    instrument_begin, at = string(data, asset_end, end)
+    if at > end:
         return LEFT, 0, 0
-    if not _ascii(data, instrument_begin, at):
-        return LEFT, 0, 0
-    market, at = _short(data, at)
-    side, at = _short(data, at)
+    instrument_end = at
+    market, at = short(data, at)
+    side, at = short(data, at)
     event.price = double(data, at)
     event.notional_usd = double(data, at + 16)
-    price_kind, at = _short(data, at + 24)
-    tape, at = _short(data, at)
-    event.event_ms, at = _long(data, at)
-    _, at = _long(data, at)
+    price_kind, at = short(data, at + 24)
+    tape, at = short(data, at)
+    event.event_ms, at = long(data, at)
+    _, at = long(data, at)
     event.backlog = data[at]
-    if at + 1 != end or data[at] > 1:
+    event.end = at + 1
+    if at >= end or load64(data, at + 1) != mark or data[at] > 1:
+        return LEFT, 0, 0
+    if not (_ascii(data, id_begin, id_end) and _ascii(data, asset_begin, asset_end)):
+        return LEFT, 0, 0
+    if not _ascii(data, instrument_begin, instrument_end):
         return LEFT, 0, 0
     words = 0 <= slot < _WORDS[0] and 0 <= market < _WORDS[1] and _LONG <= side < _WORDS[2]
     if not (words and 0 <= price_kind < _WORDS[3] and 0 <= tape < _WORDS[4]):
@@ -177,44 +172,6 @@ def _read(data: Array, before: int, names: Names, event: Row) -> tuple[int, int,
     event.slot, event.side, event.tape = slot, side - _LONG, tape
     event.asset = row_of(data, asset_begin, asset_end, names)
     return NEW_ASSET if event.asset == NOBODY else READ, asset_begin, asset_end
-
-
-@jit
-def double(data: Array, at: int) -> float:
-    """The double at data[at]."""
-    return float(np.int64(load64(data, at)).view(np.float64))
-
-
-@leaf
-def _short(data: Array, at: int) -> tuple[int, int]:
-    """The same as `_long`, for what mostly is one byte: enums and lengths."""
-    if data[at] > _SEVEN_BITS:
-        return _long(data, at)
-    byte = np.int64(data[at])
-    return int((byte >> 1) ^ -(byte & 1)), at + 1
-
-
-@part
-def _long(data: Array, at: int) -> tuple[int, int]:
-    """A zigzag variable-length integer and the place behind it; one that is too long is -1."""
-    value, shift = np.uint64(0), np.uint64(0)
-    for _ in range(_VARINT_MAX):
-        byte = np.uint64(data[at])
-        at += 1
-        value |= (byte & _SEVEN_BITS) << shift
-        if byte <= _SEVEN_BITS:
-            return int(np.int64(value >> _ONE) ^ -np.int64(value & _ONE)), at
-        shift += np.uint64(7)
-    return -1, at
-
-
-@leaf
-def _string(data: Array, at: int, end: int) -> tuple[int, int]:
-    """Begin and end of a string; both behind `end` when it does not fit before it."""
-    if at >= end:
-        return end + 1, end + 1
-    length, at = _short(data, at)
-    return (at, at + length) if 0 <= length <= end - at else (end + 1, end + 1)
 
 
 @part

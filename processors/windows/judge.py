@@ -49,9 +49,7 @@ def highest_rank(panes: Panes, a: int, pane: int, head: int, size: Row, asset: R
 
 
 @part
-def highest_level(
-    panes: Panes, a: int, pane: int, head: int, size: Row, asset: Row, rule: Row
-) -> tuple[int, int]:
+def highest_level(panes: Panes, a: int, pane: int, head: int, size: Row, asset: Row, rule: Row) -> tuple[int, int]:
     """The same rank, and the window that has it: of equal ranks the more probable, of equal ones the newest."""
     sums, counts = panes.sums[a], panes.counts[a]
     best_rank, best_nano, best_end = NONE, -1, pane

@@ -202,7 +202,8 @@ def sizes_of(settings: DetectorSettings) -> Array:
             if window.size_ms % smaller.size_ms == 0 and smaller.grace_ms <= window.grace_ms:
                 feeder = k
         kept = panes_kept(window)
-        rows[i] = window.size_ms, pane_ms, 1 / pane_ms, window.grace_ms, panes, kept, base, windows, windows_base, feeder
+        rings = panes, kept, base, windows, windows_base
+        rows[i] = window.size_ms, pane_ms, 1 / pane_ms, window.grace_ms, *rings, feeder
         base, windows_base = base + panes, windows_base + windows
     return rows
 

@@ -144,12 +144,12 @@ def add_cells(typing: Any, total: Any, cells: Any) -> Any:
     """Add cells [cell, 2] (int64) to as many others; an even number of cells."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        arrays = [context.make_array(kind)(context, builder, given) for kind, given in zip(signature.args, arguments, strict=True)]
-        count = builder.extract_value(arrays[1].shape, 0)
+        to, of = (context.make_array(signature.args[k])(context, builder, arguments[k]) for k in range(2))
+        count = builder.extract_value(of.shape, 0)
         with cgutils.for_range(builder, builder.sdiv(count, ir.Constant(count.type, 2))) as loop:
             at = builder.shl(loop.index, ir.Constant(count.type, 2))
-            more = _load(builder, arrays[1].data, at, _CELL_PAIR)
-            place = _place(builder, arrays[0].data, at, _CELL_PAIR)
+            more = _load(builder, of.data, at, _CELL_PAIR)
+            place = _place(builder, to.data, at, _CELL_PAIR)
             builder.store(builder.add(builder.load(place, align=8), more), place, align=8)
         return context.get_dummy_value()
 

@@ -188,7 +188,7 @@ def new_detector(settings: DetectorSettings | None = None) -> Detector:
 
 def fold_all(detector: Detector, log: Iterable[Entry]) -> list[Output]:
     """Fold entries one by one."""
-    outputs = []
+    outputs: list[Output] = []
     for entry in log:
         outputs += detector.apply(entry) if isinstance(entry, JournalEntry) else detector.fold([entry])
     return outputs
@@ -196,7 +196,7 @@ def fold_all(detector: Detector, log: Iterable[Entry]) -> list[Output]:
 
 def silence(detector: Detector, first_ms: int, *, sequence: int = 0) -> list[Output]:
     """Ticks from `first_ms` on until nothing is open."""
-    outputs = []
+    outputs: list[Output] = []
     while detector.wants_ticks:
         outputs += detector.apply(tick(sequence, first_ms, after_offset=detector.next_offset - 1))
         sequence, first_ms = sequence + 1, first_ms + TICK_MS

@@ -143,7 +143,7 @@ def test_level_falls_after_the_hold_directly_to_the_highest_justified_in_it() ->
     assert raised[:2] == [(AlertKind.RAISED, Level.WATCH), (AlertKind.RAISED, Level.ALERT)]
     outputs = []
     for number, time_ms in enumerate((4_200, 5_800, 9_999, 10_000, 15_799, 15_800)):
-        for alert in alerts(detector.apply(tick(number, time_ms))):
+        for alert in alerts([*detector.apply(tick(number, time_ms))]):
             outputs.append((time_ms, alert.kind, alert.level, alert.previous_level))
     # a tick at 5.8 s judges the window that ends at 4.8 s, which holds the second burst: WATCH stands until 15.8 s
     changes = [output for output in outputs if output[1] is not AlertKind.UPDATED]
@@ -176,7 +176,7 @@ def test_late_venue_counts_in_the_window_where_it_belongs() -> None:
 def test_short_windows_raise_flags_that_stand_for_the_hold() -> None:
     detector = new_detector()
     detector.fold([at(i, 10, liquidation(i, name=i)) for i in range(5)])
-    shown = states(detector.apply(tick(0, 200)))
+    shown = states([*detector.apply(tick(0, 200))])
     assert shown[-1].flags == ("flash_crash",)  # the state at the first of the five could not show it
     found = [flag for state in states(silence(detector, 12_000, sequence=1)) for flag in state.flags]
     assert found == []

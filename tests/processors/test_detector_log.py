@@ -144,7 +144,7 @@ def test_records_and_entries_come_once() -> None:
 def test_entry_of_a_replaced_owner_is_ignored() -> None:
     detector = new_detector()
     detector.apply(tick(0, 1_000, epoch=2))
-    assert detector.apply(tick(1, 90_000, epoch=1)) == []
+    assert not detector.apply(tick(1, 90_000, epoch=1))
     assert (detector.next_sequence, detector.log_time_ms % 100_000) == (1, 1_000)
     detector.apply(tick(1, 2_000, epoch=2))
     assert detector.log_time_ms % 100_000 == 2_000

@@ -28,7 +28,7 @@ def compare(log: list[Entry]) -> int:
     total = 0
     for entry in log:
         if isinstance(entry, JournalEntry):
-            outputs, expected = detector.apply(entry), apply(reference, entry)
+            outputs, expected = [*detector.apply(entry)], apply(reference, entry)
         else:
             outputs, expected = detector.fold([entry]), reference.fold(entry)
         assert_same(outputs, expected)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.detector import Encoded
 from processors.outputs.output import WRITTEN
 from processors.settings import DetectorSettings
 from processors.windows.intake import read_run
+from processors.windows.run import LogRun
 from processors.windows.seen import id_of
 from processors.windows.store import NOTIONAL_USD_MAX, Store
 from schemas.records import Liquidation
@@ -43,7 +43,7 @@ liquidations = st.builds(
 def read(values: list[bytes], *, slowly: bool = False) -> tuple[list[Any], list[tuple[int, str]], list[str]]:
     """Rows as they are read, what was refused, and the names of the assets."""
     store = Store(DetectorSettings(), partition=0, headers=[CODEC.header(topic) for topic in WRITTEN])
-    run = [Encoded(offset, 1_000 + offset, value) for offset, value in enumerate(values)]
+    run = LogRun([*range(len(values))], [*range(1_000, 1_000 + len(values))], [*values])
     given = read_run(run, store, b"\x00\xff\xff\xff\xff" if slowly else HEADER, lambda v: CODEC.decode(Liquidation, v))
     rows = [tuple(row) for row in given.events.tolist()]
     refused = [(one.offset, re.sub("0x[0-9a-f]+", "", str(one.reason))) for one in given.refused]
@@ -76,7 +76,7 @@ def test_fields_of_a_row() -> None:
     )  # fmt: skip
     store = Store(DetectorSettings(), partition=0, headers=[HEADER] * 3)
     value = CODEC.encode(LIQUIDATIONS, event)
-    (row,) = read_run([Encoded(4, 99, value)], store, HEADER, lambda value: pytest.fail("read by the codec")).events
+    (row,) = read_run(LogRun([4], [99], [value]), store, HEADER, lambda value: pytest.fail("read by the codec")).events
     named = {name: row[name].item() for name in row.dtype.names}
     assert named == {
         "offset": 4, "append_ms": 99, "begin": 0, "end": len(value), "id": id_of("x:1"), "event_ms": 77,

@@ -71,8 +71,8 @@ def test_window_is_final_at_its_end_and_grace_and_not_before() -> None:
     #  T                                    tick  tick
     detector = new_detector()
     detector.fold([at(0, 50, liquidation(50))])
-    assert windows(detector.apply(tick(0, 5_099)), 100) == []
-    (window,) = windows(detector.apply(tick(1, 5_100)), 100)
+    assert windows([*detector.apply(tick(0, 5_099))], 100) == []
+    (window,) = windows([*detector.apply(tick(1, 5_100))], 100)
     assert window.append_time_ms - START_MS == 5_100
     assert window.window_id == f"BTC:100:{START_MS}"
 
@@ -88,7 +88,7 @@ def test_windows_come_by_end_then_size_then_asset() -> None:
     detector = new_detector()
     names = ("SOL", "BTC", "ETH")  # not in the order of the alphabet
     events = [at(i, 60, liquidation(50 + 40 * (i // 3), asset=names[i % 3])) for i in range(6)]
-    outputs = detector.fold(events) + detector.apply(tick(0, 700_000))
+    outputs = [*detector.fold(events), *detector.apply(tick(0, 700_000))]
     order = [
         (record.window_end_ms, record.size_ms, record.asset)
         for one in outputs
