@@ -9,7 +9,7 @@ import numpy as np
 
 from processors.jit import jit, leaf, part
 from processors.windows.layout import Array
-from processors.windows.memory import leading_zeros, load64, store64
+from processors.windows.memory import leading_zeros, load64, store8, store64
 from processors.windows.names import begin_of
 from processors.windows.state import Names
 
@@ -25,13 +25,14 @@ _BITS: Final = 64
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)
 _LONG_OF_EIGHT: Final = np.uint64(1 << 56)
 _SEVEN_BITS: Final = np.uint64(0x7F)
+_HIGH_BIT: Final = np.uint64(0x80)
 _EXACT: Final = 1 << 50  # an estimate of a quotient below it is wrong by less than one
 
 
 @leaf
 def put_byte(data: Array, at: int, byte: int) -> int:
     """A byte as it is."""
-    data[at] = byte
+    store8(data, at, byte)
     return at + 1
 
 
@@ -56,10 +57,10 @@ def put_long(data: Array, at: int, value: int) -> int:
 def _put_longest(data: Array, at: int, value: int) -> int:
     rest = np.uint64((value << 1) ^ (value >> 63))
     while rest > _SEVEN_BITS:
-        data[at] = np.uint8(rest & _SEVEN_BITS) | 0x80
+        store8(data, at, np.int64(rest & _SEVEN_BITS | _HIGH_BIT))
         at += 1
         rest >>= np.uint64(7)
-    data[at] = np.uint8(rest)
+    store8(data, at, np.int64(rest))
     return at + 1
 
 
@@ -90,14 +91,12 @@ def put_piece(data: Array, at: int, piece: Array, end: int) -> int:
 
 @part
 def put_bytes(data: Array, at: int, source: Array, begin: int, end: int) -> int:
-    """source[begin:end]."""
-    while begin + 8 <= end:
+    """source[begin:end], and up to 7 bytes behind it, which what comes next is written over."""
+    behind = at + end - begin
+    while begin < end:
         store64(data, at, load64(source, begin))
         at, begin = at + 8, begin + 8
-    while begin < end:
-        data[at] = source[begin]
-        at, begin = at + 1, begin + 1
-    return at
+    return behind
 
 
 @part
@@ -139,14 +138,14 @@ def digits_of_eleven(value: int) -> int:
 @part
 def _put_digits(data: Array, at: int, value: int, count: int) -> int:
     """A colon and the number, of so many digits."""
-    data[at] = ord(":")
+    store8(data, at, ord(":"))
     place, rest = at + count, np.uint64(value)
     while place - at >= 8:
         store64(data, place - 7, _eight_digits(int(np.int64(rest % _TEN_TO_8))))
         rest //= _TEN_TO_8
         place -= 8
     while place > at:
-        data[place] = np.uint64(ord("0")) + rest % _TEN
+        store8(data, place, np.int64(np.uint64(ord("0")) + rest % _TEN))
         rest //= _TEN
         place -= 1
     return at + 1 + count

@@ -13,6 +13,7 @@ from processors.outputs.avro import (
     NULL,
     SOME,
     put_byte,
+    put_bytes,
     put_double,
     put_id,
     put_long,
@@ -23,7 +24,7 @@ from processors.outputs.avro import (
     ratio,
     rounded,
 )
-from processors.outputs.words import ALERTS, COVERAGE_MAX, FLAG_MAX, NAME_MAX, PROGRESS, STATES
+from processors.outputs.words import ALERTS, COVERAGE_MAX, FLAG_MAX, HEADER, NAME_MAX, PROGRESS, STATES
 from processors.settings import RULES_MAX
 from processors.windows.context import RATE_ACCELERATION
 from processors.windows.figures import (
@@ -51,6 +52,7 @@ from processors.windows.figures import (
     WINDOW_MICRO_USD,
 )
 from processors.windows.layout import LONG_AGO, MICRO, NANO, NO_PARTITION, Array
+from processors.windows.memory import unsigned
 from processors.windows.state import Out, State
 from schemas.words import EXCHANGES_MAX, Level, Profile, Side, StateKind
 
@@ -70,9 +72,7 @@ _LEVEL_NONE, _UNKNOWN = tuple(Level).index(Level.NONE), 0
 def begin(kind: int, state: State) -> int:
     """Begin an output: the place behind its header."""
     at = state.out.counts[1]
-    for k in range(state.words.headers.shape[1]):
-        state.out.data[at + k] = state.words.headers[kind, k]
-    return int(at + state.words.headers.shape[1])
+    return put_bytes(state.out.data, at, state.words.headers[kind], 0, HEADER)
 
 
 @part
@@ -130,7 +130,7 @@ def put_progress(state: State) -> None:
 def _put_common(at: int, a: int, previous: int, state: State) -> int:
     """The fields from `profile` on, which states and alerts share."""
     asset, numbers, data, words = state.assets[a], state.numbers, state.out.data, state.words
-    rule = state.rules[asset.rule]
+    rule = state.rules[unsigned(asset.rule)]
     at = put_long(data, at, rule.profile)
     at = put_long(data, at, asset.level)
     at = put_long(data, at, previous)
@@ -212,15 +212,15 @@ def _put_windows(at: int, state: State) -> int:
     at = put_long(data, at, count)
     for s in range(count):
         size_ms = state.sizes[s].size_ms
-        window = numbers[NUMBERS + s * WINDOW : NUMBERS + (s + 1) * WINDOW]
-        events, micro_usd = window[COUNT], window[WINDOW_MICRO_USD]
+        window = unsigned(NUMBERS + s * WINDOW)
+        events, micro_usd = numbers[window + COUNT], numbers[window + WINDOW_MICRO_USD]
         at = put_long(data, put_long(data, at, size_ms), events)
         at = put_double(data, at, ratio(events * 1_000, size_ms))
         at = put_double(data, at, ratio(micro_usd, size_ms * 1_000))
-        at = put_double(data, at, ratio((events - window[BEFORE]) * MICRO, size_ms * size_ms))
-        at = put_double(data, at, ratio(micro_usd - window[BEFORE_MICRO_USD], size_ms * size_ms))
+        at = put_double(data, at, ratio((events - numbers[window + BEFORE]) * MICRO, size_ms * size_ms))
+        at = put_double(data, at, ratio(micro_usd - numbers[window + BEFORE_MICRO_USD], size_ms * size_ms))
         if micro_usd:
-            at = put_some_double(data, at, ratio(window[LONG_MICRO_USD], micro_usd))
+            at = put_some_double(data, at, ratio(numbers[window + LONG_MICRO_USD], micro_usd))
         else:
             at = put_byte(data, at, NULL)
     return put_byte(data, at, 0)

@@ -20,11 +20,12 @@ MUTED: Final = "muted"
 COVERAGE_MAX: Final = 2 + EXCHANGES_MAX * (NAME_MAX + 2)
 STATES, WINDOWS, ALERTS, LATE, PROGRESS = range(5)  # kinds of output
 HEADER: Final = 5
+WORD: Final = 8  # bytes that are copied at once: as many lie behind every piece and behind all outputs
 
 
 def new_out(size: int) -> Out:
     """An empty buffer for so many bytes of outputs."""
-    return Out(np.zeros(size, np.uint8), np.zeros((size // OUTPUT_MIN, 3), np.int64), np.zeros(2, np.int64))
+    return Out(np.zeros(size + WORD, np.uint8), np.zeros((size // OUTPUT_MIN, 3), np.int64), np.zeros(2, np.int64))
 
 
 def words_of(settings: DetectorSettings, headers: Sequence[bytes]) -> Words:
@@ -33,21 +34,21 @@ def words_of(settings: DetectorSettings, headers: Sequence[bytes]) -> Words:
     assert exchanges.shape == (SLOTS, exchanges.shape[1])
     flags, flag_ends = _table([window.flag for window in settings.windows])
     return Words(
-        np.frombuffer(b"".join(headers), np.uint8).reshape(-1, HEADER),
+        np.frombuffer(b"".join(header.ljust(WORD, b"\0") for header in headers), np.uint8).reshape(-1, WORD),
         exchanges,
         exchange_ends,
         flags,
         flag_ends,
-        np.zeros(COVERAGE_MAX, np.uint8),
+        np.zeros(COVERAGE_MAX + WORD, np.uint8),
         np.zeros(1, np.int64),
-        np.zeros((0, RULES_MAX + 1, FLAG_MAX), np.uint8),
+        np.zeros((0, RULES_MAX + 1, FLAG_MAX + WORD), np.uint8),
         np.zeros((0, RULES_MAX + 1), np.int64),
     )
 
 
 def with_rules(words: Words, names: Sequence[Sequence[str]]) -> Words:
     """The pieces with the names of custom rules, by row of RULES."""
-    rules = np.zeros((len(names), RULES_MAX + 1, FLAG_MAX), np.uint8)
+    rules = np.zeros((len(names), RULES_MAX + 1, FLAG_MAX + WORD), np.uint8)
     ends = np.zeros((len(names), RULES_MAX + 1), np.int64)
     for row, own in enumerate(names):
         flags = {number: f"rule:{name}" for number, name in enumerate(own)} | {RULES_MAX: MUTED}
@@ -76,7 +77,7 @@ def _string(text: str) -> bytes:
 
 def _table(texts: Sequence[str]) -> tuple[Array, Array]:
     encoded = [_string(text) for text in texts]
-    rows = np.zeros((len(encoded), max(map(len, encoded))), np.uint8)
+    rows = np.zeros((len(encoded), max(map(len, encoded)) + WORD), np.uint8)
     for row, data in zip(rows, encoded, strict=True):
         row[: len(data)] = np.frombuffer(data, np.uint8)
     return rows, np.array([len(data) for data in encoded], np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from processors.jit import leaf, part
 from processors.windows.layout import Array
-from processors.windows.memory import load64, trailing_zeros
+from processors.windows.memory import load8, load64, trailing_zeros
 
 HEADER: Final = 5  # bytes before a value
 LONG_MAX: Final = 10
@@ -28,9 +28,9 @@ def double(data: Array, at: int) -> float:
 @leaf
 def short(data: Array, at: int) -> tuple[int, int]:
     """The same as `long`, for what mostly is one byte: enums and lengths."""
-    if data[at] > _SEVEN_BITS:
+    byte = load8(data, at)
+    if byte > 0x7F:
         return long(data, at)
-    byte = np.int64(data[at])
     return int((byte >> 1) ^ -(byte & 1)), at + 1
 
 

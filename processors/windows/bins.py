@@ -8,6 +8,7 @@ from processors.jit import leaf, owning, part
 from processors.metrics.correlation import empty_bins, mean_pearson
 from processors.metrics.correlation_lag import best_lag, empty_pair
 from processors.windows.layout import LONG_AGO, Array, Row
+from processors.windows.memory import unsigned
 from processors.windows.vectors import INT16_END, add_counts, total_of
 
 BIN_MAX: Final = 65_535  # events of one exchange in one bin of 100 ms; more count no more here, only here
@@ -19,7 +20,7 @@ def add_bin(bins: Array, asset: Row, slot: int, event_ms: int, rule: Row) -> Non
 
     A bin that is no longer kept is left out."""
     kept, bin_ = bins.shape[1], int(np.int64(np.uint64(event_ms) // np.uint64(rule.lag_bin_ms)))
-    place = place_of_bin(bin_, kept)
+    place = unsigned(place_of_bin(bin_, kept))
     if bin_ > asset.bin_head:
         for gone in range(max(asset.bin_head + 1, bin_ - kept + 1), bin_ + 1):
             _empty(bins, asset, gone)

@@ -11,9 +11,10 @@ from processors.jit import inlined, owning, part
 from processors.metrics.metric import NOBODY
 from processors.outputs.aggregates import AGGREGATE_MAX, put_aggregate
 from processors.outputs.states import put_alert, put_progress
-from processors.outputs.words import OUTPUT_MIN
+from processors.outputs.words import OUTPUT_MIN, WORD
 from processors.windows.figures import measure
 from processors.windows.layout import LONG_AGO, Array
+from processors.windows.memory import unsigned
 from processors.windows.panes import TEN, next_close_ms, window_sums
 from processors.windows.state import State
 from processors.windows.tumbling import empty, feed, window_place
@@ -26,7 +27,9 @@ _LOWERED, _ENDED = tuple(AlertKind).index(AlertKind.LOWERED), tuple(AlertKind).i
 def has_room(size: int, state: State) -> bool:
     """Whether outputs of so many bytes fit."""
     out = state.out
-    return bool(out.counts[1] + size <= out.data.shape[0] and out.counts[0] + size // OUTPUT_MIN < out.places.shape[0])
+    return bool(
+        out.counts[1] + size + WORD <= out.data.shape[0] and out.counts[0] + size // OUTPUT_MIN < out.places.shape[0]
+    )
 
 
 @part
@@ -48,7 +51,7 @@ def clock_is_due(state: State) -> bool:
     alarm_ms = (time.progress_s + 1) * 1_000
     for a in range(time.count):
         if state.due_ms[a] <= time.now_ms:
-            _set_due(a, state)
+            _set_due(unsigned(a), state)
         alarm_ms = min(alarm_ms, state.due_ms[a])
     time.alarm_ms = alarm_ms
     return True
@@ -57,7 +60,9 @@ def clock_is_due(state: State) -> bool:
 @inlined
 def _set_due(a: int, state: State) -> None:
     asset = state.assets[a]
-    due_ms = episode.falls_at_ms(asset, state.weeks[a], state.rules[asset.rule], state.relative[asset.rule])
+    due_ms = episode.falls_at_ms(
+        asset, state.weeks[a], state.rules[unsigned(asset.rule)], state.relative[unsigned(asset.rule)]
+    )
     for closes_ms in asset.closes_ms:
         due_ms = min(due_ms, closes_ms)
     state.due_ms[a] = due_ms
@@ -72,7 +77,7 @@ def _count_due(state: State) -> tuple[int, int]:
         if state.due_ms[a] > now_ms:
             continue
         asset = state.assets[a]
-        rule, relative = state.rules[asset.rule], state.relative[asset.rule]
+        rule, relative = state.rules[unsigned(asset.rule)], state.relative[unsigned(asset.rule)]
         falling += episode.falls_at_ms(asset, state.weeks[a], rule, relative) <= now_ms
         for s in range(state.sizes.shape[0]):
             size, closes_ms = state.sizes[s], asset.closes_ms[s]
@@ -95,7 +100,7 @@ def _close_windows(places: int, state: State) -> None:
     for s in range(state.sizes.shape[0]):
         size = state.sizes[s]
         for rank in due[:many]:
-            a = state.names.by_name[rank]
+            a = unsigned(state.names.by_name[rank])
             asset = state.assets[a]
             while asset.closes_ms[s] <= now_ms:
                 end_ms = asset.closes_ms[s] - size.grace_ms
@@ -108,7 +113,7 @@ def _close_windows(places: int, state: State) -> None:
     if not in_order:
         _sort(windows, n)
     for i in range(n):
-        end_ms, s, a = windows[i, 0], windows[i, 1], state.names.by_name[windows[i, 2]]
+        end_ms, s, a = windows[i, 0], unsigned(windows[i, 1]), unsigned(state.names.by_name[windows[i, 2]])
         start_ms = end_ms - state.sizes[s].size_ms
         cells = state.tumbling[a, window_place(state.sizes[s], start_ms // state.sizes[s].size_ms)]
         put_aggregate(a, s, end_ms, cells, state)
@@ -165,9 +170,10 @@ def _swap(rows: Array, i: int, k: int) -> None:
 @inlined
 def _let_fall(state: State) -> None:
     now_ms = state.clock[0].now_ms
-    for a in state.names.by_name:
+    for row in state.names.by_name:
+        a = unsigned(row)
         asset = state.assets[a]
-        rule, relative = state.rules[asset.rule], state.relative[asset.rule]
+        rule, relative = state.rules[unsigned(asset.rule)], state.relative[unsigned(asset.rule)]
         rank = episode.rank_in_force(asset, state.weeks[a], now_ms, rule, relative)
         if rank == asset.level:
             continue

@@ -14,6 +14,7 @@ from processors.metrics.metric import NOBODY
 from processors.windows.bins import are_few, correlation_of, lag_of
 from processors.windows.context import CHANGE_5M, RATE, refresh_context
 from processors.windows.layout import LONG_AGO, SIDES, SLOTS, Array, Row
+from processors.windows.memory import unsigned
 from processors.windows.panes import TEN, window_cells, window_sums
 from processors.windows.state import State
 
@@ -35,7 +36,7 @@ def measure(a: int, state: State) -> None:
     LONG_AGO in `ends` stands for the window that holds the newest event or, once that is older, the one that ends at
     T - tick_lag_ms; it is replaced by what was taken."""
     asset, numbers, ends = state.assets[a], state.numbers, state.ends
-    rule, now_ms = state.rules[asset.rule], state.clock[0].now_ms
+    rule, now_ms = state.rules[unsigned(asset.rule)], state.clock[0].now_ms
     refresh_correlation(asset, state.bins[a], now_ms, rule)
     refresh_context(a, now_ms, asset, state.context)
     numbers[:] = 0
@@ -45,15 +46,17 @@ def measure(a: int, state: State) -> None:
         head = asset.heads[s]
         if ends[s] == LONG_AGO:
             ends[s] = max(head, (now_ms - rule.tick_lag_ms) // size.pane_ms - 1)
-        window = numbers[NUMBERS + s * WINDOW : NUMBERS + (s + 1) * WINDOW]
-        window[COUNT], window[WINDOW_MICRO_USD], balance = window_sums(state.panes, a, size, head, ends[s])
-        window[BEFORE], window[BEFORE_MICRO_USD], _ = window_sums(state.panes, a, size, head, ends[s] - TEN)
-        window[LONG_MICRO_USD] = (window[WINDOW_MICRO_USD] + balance) // 2
-        if window[COUNT] >= rule.flag_events[s] or now_ms - asset.flagged_ms[s] < rule.hold_ms:
+        events, micro_usd, balance = window_sums(state.panes, a, size, head, ends[s])
+        before, before_micro_usd, _ = window_sums(state.panes, a, size, head, ends[s] - TEN)
+        window = unsigned(NUMBERS + s * WINDOW)
+        numbers[window + COUNT], numbers[window + WINDOW_MICRO_USD] = events, micro_usd
+        numbers[window + BEFORE], numbers[window + BEFORE_MICRO_USD] = before, before_micro_usd
+        numbers[window + LONG_MICRO_USD] = (micro_usd + balance) // 2
+        if events >= rule.flag_events[s] or now_ms - asset.flagged_ms[s] < rule.hold_ms:
             numbers[FLAGS] |= 1 << s
         if s == rule.judged:
-            _judged(a, size, window, balance, state)
-        _relative(a, state.relative_of[s], window[COUNT], window[WINDOW_MICRO_USD], state)
+            _judged(a, events, before, micro_usd, balance, state)
+        _relative(a, state.relative_of[s], events, micro_usd, state)
     numbers[LEADER] = leading_slot(numbers[MICRO_USD:NUMBERS], numbers[EVENTS:MICRO_USD])
     _refresh_lag(asset, state.bins[a], now_ms, numbers[LEADER], rule)
     numbers[MOVER] = first_slot(asset.first_ms) if asset.peak > NONE else NOBODY
@@ -71,7 +74,7 @@ def _relative(a: int, of: int, events: int, micro_usd: int, state: State) -> Non
     if week.in_force[of, 0] == 0:
         numbers[RELATIVE], numbers[RATIO] = 0, NO_DATA
         return
-    relative = state.relative[state.assets[a].rule]
+    relative = state.relative[unsigned(state.assets[a].rule)]
     numbers[RELATIVE] = max(numbers[RELATIVE], relative_rank(week, of, events, micro_usd))
     numbers[RATIO] = max(numbers[RATIO], ratio_micro(week, of, events, micro_usd, relative))
     if week.ratio_ms == state.clock[0].now_ms and week.ratio_micro > numbers[RATIO]:
@@ -79,27 +82,27 @@ def _relative(a: int, of: int, events: int, micro_usd: int, state: State) -> Non
         numbers[RELATIVE] = max(numbers[RELATIVE], week.rank)
 
 
-@owning
-def _judged(a: int, size: Row, window: Array, balance: int, state: State) -> None:
+@part
+def _judged(a: int, events: int, before: int, micro_usd: int, balance: int, state: State) -> None:
     """Score and exchanges of the judged window."""
-    asset, numbers = state.assets[a], state.numbers
-    rule = state.rules[asset.rule]
-    numbers[JUDGED] = rule.judged
-    cells = np.zeros((SLOTS * SIDES, 2), np.int64)
-    window_cells(state.panes, a, size, asset.heads[rule.judged], state.ends[rule.judged], cells)
-    for cell in range(cells.shape[0]):
-        numbers[EVENTS + cell // SIDES] += cells[cell, 0]
-        numbers[MICRO_USD + cell // SIDES] += cells[cell, 1]
+    asset, numbers, cells = state.assets[a], state.numbers, state.cells
+    rule = state.rules[unsigned(asset.rule)]
+    judged = unsigned(rule.judged)
+    numbers[JUDGED] = judged
+    cells[:] = 0
+    window_cells(state.panes, a, state.sizes[judged], asset.heads[judged], state.ends[judged], cells)
+    for slot in range(SLOTS):
+        longs, shorts = unsigned(SIDES * slot), unsigned(SIDES * slot + 1)
+        numbers[EVENTS + slot] = cells[longs, 0] + cells[shorts, 0]
+        numbers[MICRO_USD + slot] = cells[longs, 1] + cells[shorts, 1]
     funding, change_pct = asset.context[RATE], asset.context[CHANGE_5M]
-    terms = terms_nano(
-        window[COUNT], window[BEFORE], window[WINDOW_MICRO_USD], balance, asset.correlation, funding, change_pct, rule
-    )
-    boost = boosted(window[COUNT], window[BEFORE], rule)
+    terms = terms_nano(events, before, micro_usd, balance, asset.correlation, funding, change_pct, rule)
+    boost = boosted(events, before, rule)
     for i, term in enumerate(terms):
         numbers[TERMS + i] = term
     numbers[BOOSTED] = boost
     numbers[PROBABILITY] = probability_nano(terms, boost, rule)
-    numbers[RANK] = level_rank(numbers[PROBABILITY], window[COUNT], window[BEFORE], rule)
+    numbers[RANK] = level_rank(numbers[PROBABILITY], events, before, rule)
 
 
 @inlined

@@ -18,8 +18,17 @@ from processors.windows.context import refresh_context
 from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, refresh_correlation
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
-from processors.windows.memory import fetch
-from processors.windows.panes import TEN, add, advance, first_times, highest_end, own_place_of, pane_of, place_of
+from processors.windows.memory import fetch, unsigned
+from processors.windows.panes import (
+    TEN,
+    add,
+    advance,
+    first_times,
+    highest_end,
+    own_place_of,
+    pane_of,
+    place_of,
+)
 from processors.windows.state import State, state_at
 from processors.windows.tumbling import is_fed, put_cell, window_place
 from schemas.words import AlertKind
@@ -64,7 +73,7 @@ def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]
 
 @inlined
 def _fetch(event: Row, state: State) -> None:
-    a = event.asset
+    a = unsigned(event.asset)
     panes = state.panes
     for s in range(3):
         size = state.sizes[s]
@@ -83,9 +92,9 @@ def _fetch(event: Row, state: State) -> None:
 @inlined
 def _fold(event: Row, data: Array, state: State) -> None:
     """Fold one event that counts."""
-    a, now_ms = event.asset, state.clock[0].now_ms
+    a, now_ms = unsigned(event.asset), state.clock[0].now_ms
     asset = state.assets[a]
-    rule = state.rules[asset.rule]
+    rule = state.rules[unsigned(asset.rule)]
     if event.backlog or now_ms - event.event_ms > rule.grace_ms_max:
         at = put_bytes(state.out.data, state.out.counts[1], data, event.begin, event.end)
         finish(LATE, a, at, state.out)
@@ -107,16 +116,17 @@ def _fold(event: Row, data: Array, state: State) -> None:
 @inlined
 def _keep(event: Row, event_ms: int, state: State) -> None:
     """Keep what lies beside the windows: bins, the last events, the newest time, who moved first."""
-    asset = state.assets[event.asset]
-    add_bin(state.bins[event.asset], asset, event.slot, event_ms, state.rules[asset.rule])
-    last = state.last[event.asset][asset.events % LAST_EVENTS]
+    a, slot = unsigned(event.asset), unsigned(event.slot)
+    asset = state.assets[a]
+    add_bin(state.bins[a], asset, slot, event_ms, state.rules[unsigned(asset.rule)])
+    last = state.last[a, unsigned(asset.events % LAST_EVENTS)]
     last.event_time_ms, last.price, last.notional_usd = event_ms, event.price, event.notional_usd
     last.exchange, last.side = event.slot, event.side
     asset.events += 1
     asset.newest_ms = max(asset.newest_ms, event_ms)
     if asset.level > NONE and event_ms >= asset.episode_from_ms:
         size = state.sizes[0]
-        asset.first_ms[event.slot] = min(asset.first_ms[event.slot], pane_of(event_ms, size) * size.pane_ms)
+        asset.first_ms[slot] = min(asset.first_ms[slot], pane_of(event_ms, size) * size.pane_ms)
     asset.fresh = True
     asset.dirty = True
     asset.quiet = False
@@ -126,9 +136,9 @@ def _keep(event: Row, event_ms: int, state: State) -> None:
 def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
     """Put an event into every size that it is not too late for, judge every window that holds it and is there already,
     size by size, and set flags; returns the ranks that the absolute and the relative profile justify."""
-    a, now_ms, rank, relative = event.asset, state.clock[0].now_ms, NONE, NONE
-    asset, cell = state.assets[a], event.slot * SIDES + event.side
-    rule, week = state.rules[asset.rule], state.weeks[a]
+    a, now_ms, rank, relative = unsigned(event.asset), state.clock[0].now_ms, NONE, NONE
+    asset, cell = state.assets[a], unsigned(event.slot * SIDES + event.side)
+    rule, week = state.rules[unsigned(asset.rule)], state.weeks[a]
     micro_usd = event.micro_usd
     balance = -micro_usd if event.side else micro_usd
     panes = state.panes
@@ -167,7 +177,7 @@ def _place(event: Row, event_ms: int, state: State) -> tuple[int, int]:
 def _judge_relative(a: int, s: int, of: int, pane: int, state: State) -> int:
     """Rank that size `of` of the relative profile justifies; R is noted."""
     asset, week, now_ms = state.assets[a], state.weeks[a], state.clock[0].now_ms
-    rule = state.relative[asset.rule]
+    rule = state.relative[unsigned(asset.rule)]
     rank, ratio = highest_relative(state.panes, a, pane, asset.heads[s], state.sizes[s], week, of, rule)
     if week.ratio_ms != now_ms:
         week.ratio_ms, week.ratio_micro, week.rank = now_ms, 0, NONE
@@ -175,11 +185,11 @@ def _judge_relative(a: int, s: int, of: int, pane: int, state: State) -> int:
     return rank
 
 
-@inlined
+@part
 def _find_ends(a: int, event_ms: int, state: State) -> None:
     """Fill `state.ends` with the judged window of each size, or LONG_AGO where the event was too late for it."""
     asset, now_ms = state.assets[a], state.clock[0].now_ms
-    rule, panes = state.rules[asset.rule], state.panes
+    rule, panes = state.rules[unsigned(asset.rule)], state.panes
     for s in range(state.sizes.shape[0]):
         size, pane = state.sizes[s], pane_of(event_ms, state.sizes[s])
         if now_ms - event_ms > size.grace_ms:
@@ -203,7 +213,7 @@ def _due(asset: Row, rank: int, now_ms: int, rule: Row) -> int:
     return what
 
 
-@inlined
+@part
 def _publish(a: int, what: int, rank: int, state: State) -> None:
     """Publish what an asset is due for; `state.ends` says which windows, `rank` what the level rises to."""
     asset, now_ms, numbers = state.assets[a], state.clock[0].now_ms, state.numbers
@@ -218,23 +228,23 @@ def _publish(a: int, what: int, rank: int, state: State) -> None:
         asset.state_ms = now_ms
         asset.quiet = numbers[NUMBERS + numbers[JUDGED] * WINDOW + COUNT] == 0 and asset.level == NONE
         asset.dirty = True
-    if state.rules[asset.rule].custom:
+    if state.rules[unsigned(asset.rule)].custom:
         state.checks[state.clock[0].checks] = a
         state.clock[0].checks += 1
 
 
-@inlined
+@part
 def _raise(a: int, rank: int, state: State) -> None:
     """Raise the level to `rank`."""
     asset, now_ms = state.assets[a], state.clock[0].now_ms
-    rule = state.rules[asset.rule]
+    rule = state.rules[unsigned(asset.rule)]
     judged = state.sizes[rule.judged]
     end_ms = (state.ends[rule.judged] + 1) * judged.pane_ms
     from_ms = end_ms - judged.size_ms
     previous = episode.rise(asset, rank, now_ms, from_ms)
     if previous == NONE:
         first_times(state.panes, a, state.sizes[0], asset.heads[0], from_ms, end_ms, asset.first_ms)
-    note_due(a, episode.falls_at_ms(asset, state.weeks[a], rule, state.relative[asset.rule]), state)
+    note_due(a, episode.falls_at_ms(asset, state.weeks[a], rule, state.relative[unsigned(asset.rule)]), state)
     measure(a, state)
     put_alert(a, _RAISED, previous, state)
     alerted(a, state)
@@ -252,11 +262,12 @@ def tick(sequence: int, at: int) -> bool:
         return False
     if not has_room(time.count * time.room, state):
         return False
-    for a in state.names.by_name:
+    for row in state.names.by_name:
+        a = unsigned(row)
         asset = state.assets[a]
         if asset.next_sequence > sequence or (asset.quiet and asset.level == NONE):
             continue
-        rule = state.rules[asset.rule]
+        rule = state.rules[unsigned(asset.rule)]
         judged, rank, relative = rule.judged, NONE, NONE
         size = state.sizes[judged]
         end = (time.now_ms - rule.tick_lag_ms) // size.pane_ms - 1
@@ -280,9 +291,10 @@ def tick(sequence: int, at: int) -> bool:
 
 
 @jit
-def meet(a: int, met: int, rank: int, at: int) -> None:
+def meet(row: int, met: int, rank: int, at: int) -> None:
     """Custom rules of an asset are met, as bits; they justify `rank`. `at`: address of the `State`."""
     state = state_at(at)
+    a = unsigned(row)
     asset, week, now_ms = state.assets[a], state.weeks[a], state.clock[0].now_ms
     for number in range(week.met_ms.shape[0]):
         if met >> number & 1:
@@ -290,7 +302,7 @@ def meet(a: int, met: int, rank: int, at: int) -> None:
     for lower in range(NONE + 1, rank + 1):
         week.ruled_ms[lower] = now_ms
     asset.dirty = True
-    if rank > asset.level and not state.rules[asset.rule].mute:
+    if rank > asset.level and not state.rules[unsigned(asset.rule)].mute:
         state.ends[:] = LONG_AGO
         measure(a, state)
         _raise(a, rank, state)

@@ -1,16 +1,48 @@
-"""Eight bytes at once from and to any place in an array of bytes, which NumPy has no word for. Little-endian, as Avro.
+"""Bytes, one or eight at once, from and to any place in an array of bytes. Little-endian, as Avro.
 
-Nothing is checked: the caller knows that the eight bytes are there."""
+Nothing is checked, nor is a place counted from the end: the caller knows that the bytes are there."""
 
 from typing import Any, Final
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from processors.jit import leaf
+
 WRITE, NEAREST, DATA = 1, 3, 1  # of llvm.prefetch (llvm.org/docs/LangRef.html)
 PADDING: Final = 128  # bytes behind what is read, so that a reader may look first and check its place afterwards
+
+
+@leaf
+def unsigned(index: int) -> int:
+    """An index that is not negative: one that may be takes three instructions more at every array."""
+    return int(np.uintp(index))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load8(typing: Any, data: Any, at: Any) -> Any:
+    """The byte at data[at]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.zext(builder.load(builder.gep(array.data, [arguments[1]])), ir.IntType(64))
+
+    return types.int64(data, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store8(typing: Any, data: Any, at: Any, value: Any) -> Any:
+    """Put a byte to data[at]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        builder.store(builder.trunc(arguments[2], ir.IntType(8)), builder.gep(array.data, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(data, types.intp, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

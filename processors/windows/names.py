@@ -1,15 +1,18 @@
 """Names of assets for compiled code: a hash table from name to row, and the rows in the order of the names."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
-from processors.jit import jit
+from processors.jit import jit, part
 from processors.metrics.metric import NOBODY
 from processors.windows.layout import Array
-from processors.windows.memory import PADDING
+from processors.windows.memory import PADDING, load64
 from processors.windows.seen import hash_of
 from processors.windows.state import Names
+
+_ONE: Final = np.uint64(1)
 
 
 def names_of(assets: Sequence[str]) -> Names:
@@ -43,19 +46,26 @@ def enter(row: int, names: Names) -> None:
     names.table[slot] = row + 1
 
 
+@part
+def is_same(known: Array, start: int, data: Array, begin: int, end: int) -> bool:
+    """Whether data[begin:end] is what lies at known[start:]; PADDING must lie behind both."""
+    while begin + 8 <= end:
+        if load64(known, start) != load64(data, begin):
+            return False
+        start, begin = start + 8, begin + 8
+    differ = np.uint64(load64(known, start) ^ load64(data, begin))
+    return bool(differ & ((_ONE << np.uint64(8 * (end - begin))) - _ONE) == np.uint64(0))
+
+
 @jit
 def row_of(data: Array, begin: int, end: int, names: Names) -> int:
     """Row of the asset whose name is data[begin:end], or NOBODY."""
     mask = names.table.shape[0] - 1
     slot = hash_of(data, begin, end) & mask
     while names.table[slot]:
-        row = names.table[slot] - 1
+        row = int(names.table[slot]) - 1
         start = begin_of(row, names)
-        if names.ends[row] - start == end - begin:
-            at = begin
-            while at < end and names.data[start + at - begin] == data[at]:
-                at += 1
-            if at == end:
-                return int(row)
+        if names.ends[row] - start == end - begin and is_same(names.data, start, data, begin, end):
+            return row
         slot = (slot + 1) & mask
     return NOBODY

@@ -15,6 +15,7 @@ from numba import types
 from processors.jit import inlined, jit, leaf, part
 from processors.settings import PANES_A_WINDOW
 from processors.windows.layout import CELLS, NEVER, SIDES, Array, Row
+from processors.windows.memory import unsigned
 from processors.windows.vectors import WIDEST, add_cells, raise_counts, sum_of_ten
 
 TEN = PANES_A_WINDOW
@@ -44,14 +45,14 @@ def new_panes(assets: int, panes: int, smallest: int, judged: int) -> Panes:
 
 @leaf
 def place_of(size: Row, pane: int) -> int:
-    """Where a pane lies in an asset's row. Unsigned: an index that may be negative takes three instructions more."""
-    return int(np.uintp(size.base + (pane & (size.panes - 1))))
+    """Where a pane lies in an asset's row."""
+    return unsigned(size.base + (pane & (size.panes - 1)))
 
 
 @leaf
 def own_place_of(size: Row, pane: int) -> int:
     """Where a pane lies in a row of its own size alone."""
-    return int(np.uintp(pane & (size.panes - 1)))
+    return unsigned(pane & (size.panes - 1))
 
 
 @leaf

@@ -71,6 +71,7 @@ class State(NamedTuple):
     out: Out
     ends: LONGS  # [size]: newest panes of the windows to show, or LONG_AGO (see `figures.measure`)
     numbers: LONGS  # what `figures.measure` fills
+    cells: LONGS2  # [cell, (events, micro-USD)]: of the window that it judges
 
 
 state_at = reader_of(State)

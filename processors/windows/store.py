@@ -13,6 +13,7 @@ from processors.rules import Rules
 from processors.settings import DetectorSettings
 from processors.windows.figures import NUMBERS, WINDOW
 from processors.windows.layout import (
+    CELLS,
     CLOCK,
     LAST,
     LAST_EVENTS,
@@ -71,6 +72,7 @@ class Store:
         self.judged = next(s for s, one in enumerate(settings.windows) if one.size_ms == settings.judged_size_ms)
         self._ends = np.zeros(len(self.sizes), np.int64)
         self._numbers = np.zeros(NUMBERS + WINDOW * len(self.sizes), np.int64)
+        self._cells = np.zeros((CELLS, 2), np.int64)
         self._holder = Holder(State)
         self.assets: Array = new_assets(0)
         self.due_ms: Array = np.zeros(0, np.int64)
@@ -130,6 +132,7 @@ class Store:
             self.clock, self.assets, self.due_ms, self.panes, self.tumbling, self.bins, self.last,
             self.sources.context, self.sizes, self.rules, self.relative, self.relative_of, self.weeks, self.checks,
             self.names_table, self.words, self.out, self._ends, self._numbers,
+            self._cells,
         )  # fmt: skip
         return self._holder.hold(state)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from processors.jit import inlined, leaf
 from processors.windows.layout import CELLS, NO_FEEDER, Array, Row
+from processors.windows.memory import unsigned
 from processors.windows.vectors import add_cells
 
 
@@ -32,7 +33,7 @@ def put_cell(cells: Array, cell: int, micro_usd: int) -> None:
 @leaf
 def is_fed(size: Row, sizes: Array, late_ms: int) -> bool:
     """Whether an event that is so late comes to a size with a smaller one."""
-    return bool(size.feeder != NO_FEEDER and late_ms <= sizes[size.feeder].grace_ms)
+    return bool(size.feeder != NO_FEEDER and late_ms <= sizes[unsigned(size.feeder)].grace_ms)
 
 
 @inlined
