@@ -8,10 +8,16 @@ from hypothesis import strategies as st
 
 from processors.metrics import metric
 from processors.outputs.avro import ratio
+from processors.outputs.output import Outputs
+from processors.outputs.words import ALERTS, STATES
 from processors.windows.layout import LAST
+from processors.windows.run import LogRun, Record
 from processors.windows.seen import id_of
-from schemas.topics import STATE
+from processors.windows.state import Out
+from schemas.topics import LIQUIDATIONS, STATE
 from tests.processors.logs import CODEC, START_MS, at, cascade_log, fold_all, liquidation, new_detector, random_log
+
+CASCADE = [at(i, i * 40, liquidation(i * 40, notional_usd=2e6, name=i)) for i in range(400)]
 
 
 def test_every_output_is_what_the_codec_writes() -> None:
@@ -22,6 +28,47 @@ def test_every_output_is_what_the_codec_writes() -> None:
         assert one.value == CODEC.encode(one.topic, one.record), one.record
         fields = [one.record.__struct_fields__[0]]
         assert one.topic is STATE or one.id == getattr(one.record, fields[0])
+
+
+def test_outputs_by_topic_are_the_outputs_in_their_order() -> None:
+    log = LogRun.of(
+        Record(one.offset, one.append_time_ms, CODEC.encode(LIQUIDATIONS, one.liquidation)) for one in CASCADE
+    )
+    detector = new_detector()
+    outputs, refused = detector.fold_log(log)
+    assert not refused
+    assert list(outputs) == new_detector().fold(CASCADE)
+    assert len(outputs) == len(list(outputs))
+    topics = [topic for topic, _ in outputs.by_topic()]
+    assert len(topics) == len(set(topics)) > 2
+    for topic, messages in outputs.by_topic():
+        assert messages == [{"key": one.key, "value": one.value} for one in outputs if one.topic is topic]
+    ids = {one.id for one in outputs if one.id}
+    kept = {id_ for number, id_ in enumerate(sorted(ids)) if number % 3}
+    left = dict(outputs.by_topic(lambda id_: id_ in ids - kept))
+    for topic, messages in left.items():
+        of_topic = [one for one in outputs if one.topic is topic and one.id not in ids - kept]
+        assert messages == [{"key": one.key, "value": one.value} for one in of_topic]
+
+
+def test_newest_output_is_found_over_several_takings() -> None:
+    outputs = Outputs(["BTC", "ETH", "none"])
+    for text in (b"one", b"two"):
+        data = np.frombuffer(text + b"three" + bytes(80), np.uint8).copy()
+        places = np.array([[STATES, 0, len(text)], [ALERTS, 1, len(text) + 5]])
+        outputs.take(Out(data, places, np.array([2, len(text) + 5])))
+    assert [one.value for one in outputs] == [b"one", b"three", b"two", b"three"]
+    assert outputs.newest(0, (STATES,)).value == b"two"
+    assert outputs.newest(1, (STATES, ALERTS)).key == "ETH"
+
+
+def test_a_run_is_a_sequence_of_records() -> None:
+    run = LogRun([4, 5, 9], [10, 11, 12], [b"a", None, b"c"])
+    assert list(run) == [Record(4, 10, b"a"), Record(5, 11, None), Record(9, 12, b"c")]
+    assert [one.offset for one in run[1:]] == [5, 9]
+    assert run[-1] == Record(9, 12, b"c")
+    run.extend(LogRun.of([Record(10, 13, b"d")]))
+    assert (len(run), run[3].value) == (4, b"d")
 
 
 @settings(max_examples=300, deadline=None)
