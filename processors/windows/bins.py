@@ -59,7 +59,7 @@ def span_of(asset: Row, kept: int, end_ms: int, rule: Row) -> tuple[int, int, in
 @part
 def events_in(bins: Array, asset: Row, slot: int, first: int, last: int) -> int:
     """Events of one exchange in the bins first ... last: all that are kept without those around, which are few."""
-    if first > last:
+    if first > last or not asset.bin_events[slot]:
         return 0
     oldest = max(asset.bin_head - bins.shape[1] + 1, 0)
     around = _sum_of(bins, slot, oldest, first) + _sum_of(bins, slot, last + 1, asset.bin_head + 1)

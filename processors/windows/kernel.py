@@ -18,7 +18,7 @@ from processors.windows.context import refresh_context
 from processors.windows.figures import COUNT, JUDGED, NUMBERS, WINDOW, measure, refresh_correlation
 from processors.windows.judge import highest_level, highest_rank, highest_relative, judge_at, relative_at
 from processors.windows.layout import LAST_EVENTS, LONG_AGO, SIDES, Array, Row
-from processors.windows.memory import fetch, unsigned
+from processors.windows.memory import fetch, fetch_whole, unsigned
 from processors.windows.panes import (
     TEN,
     add,
@@ -73,20 +73,20 @@ def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]
 
 @inlined
 def _fetch(event: Row, state: State) -> None:
-    a = unsigned(event.asset)
-    panes = state.panes
-    for s in range(3):
+    """Have what an event will need brought near while the one before it is folded: with many assets it is far away.
+    A pane may be one off, which costs nothing but the look."""
+    a, panes = unsigned(event.asset), state.panes
+    fetch_whole(state.assets, a)
+    for s in range(state.sizes.shape[0]):
         size = state.sizes[s]
         pane = int(np.int64(event.event_ms * size.panes_a_ms))
         place = place_of(size, pane)
+        fetch(panes.events[a], place)
         fetch(panes.sums[a, place], 0)
         fetch(panes.counts[a], place)
         if s == 0:
-            fetch(panes.events[a], place)
             fetch(panes.exchanges[a], place)
-            fetch(state.tumbling[a, window_place(size, pane // TEN), event.slot * SIDES + event.side], 0)
-        if s == 2:
-            fetch(state.panes.cells[a, own_place_of(size, pane), event.slot * SIDES + event.side], 0)
+            fetch(state.tumbling[a, window_place(size, pane // TEN), unsigned(event.slot * SIDES + event.side)], 0)
 
 
 @inlined

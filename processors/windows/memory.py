@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from processors.jit import leaf
 
 WRITE, NEAREST, DATA = 1, 3, 1  # of llvm.prefetch (llvm.org/docs/LangRef.html)
+LINE: Final = 64  # bytes of the cache's lines
 PADDING: Final = 128  # bytes behind what is read, so that a reader may look first and check its place afterwards
 
 
@@ -92,15 +93,36 @@ def fetch(typing: Any, data: Any, at: Any) -> Any:
     """Have the cache line of data[at] (of any type, one axis) brought near; nothing waits for it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(hint, [place, *(ir.Constant(word, number) for number in (WRITE, NEAREST, DATA))])
+        _fetch(builder, _bytes_from(context, builder, signature, arguments), 1)
         return context.get_dummy_value()
 
     return types.void(data, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch_whole(typing: Any, data: Any, at: Any) -> Any:
+    """The same for all lines of data[at], a row of a structured array."""
+    size = data.dtype.size
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _fetch(builder, _bytes_from(context, builder, signature, arguments), -(-size // LINE))
+        return context.get_dummy_value()
+
+    return types.void(data, types.intp), generate
+
+
+def _bytes_from(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(8).as_pointer())
+
+
+def _fetch(builder: Any, place: Any, lines: int) -> None:
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+    hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    for line in range(lines):
+        at = builder.gep(place, [ir.Constant(word, line * LINE)])
+        builder.call(hint, [at, *(ir.Constant(word, number) for number in (WRITE, NEAREST, DATA))])
 
 
 def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
