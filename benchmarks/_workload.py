@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from runtime.kafka import confluent_config, create_topics, producer_config
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import BrokerUnavailable
@@ -108,16 +109,22 @@ def liquidations(
 def preload(kafka: KafkaSettings, events: int, names: list[str], *, end_ms: int) -> None:
     """Write the workload into the topic of liquidations. Raises BrokerUnavailable."""
     producer = Producer(producer_config(kafka, linger_ms=50, queue_buffering_max_messages=QUEUE_MAX))
-    codec = Codec()
+    codec, receipts = Codec(), Receipts()
     for append_time_ms, event in liquidations(events, names, end_ms=end_ms):
         value = codec.encode(LIQUIDATIONS, event)
         while True:
             try:
-                producer.produce(LIQUIDATIONS.name, value, event.asset.encode(), timestamp=append_time_ms)
+                producer.produce(
+                    LIQUIDATIONS.name,
+                    value,
+                    event.asset.encode(),
+                    on_delivery=receipts.answer,
+                    timestamp=append_time_ms,
+                )
+                receipts.sent()
                 break
             except BufferError:
                 producer.poll(WAIT_S)
             except KafkaException as exc:
                 raise BrokerUnavailable(f"writing to {kafka.bootstrap_servers}: {exc.args[0].str()}") from exc
-    if left := producer.flush(FLUSH_S):
-        raise BrokerUnavailable(f"writing to {kafka.bootstrap_servers}: {left} records not acknowledged")
+    receipts.wait(producer, FLUSH_S, doing=f"writing to {kafka.bootstrap_servers}")

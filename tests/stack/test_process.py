@@ -110,6 +110,7 @@ def test_the_server_ends_when_the_guard_is_killed(owner: Owner) -> None:
 
 
 def test_the_server_is_asked_first_when_the_owner_is_killed(log: Path) -> None:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # ignored by what a shell runs in the background, and by its children
     owner = Owner(
         log, "trap 'echo asked; exit' QUIT; echo ready; while :; do sleep 0.01; done", end_signal=signal.SIGQUIT
     )
