@@ -90,12 +90,13 @@ def panes_and_levels_s(runs: list[LogRun], warm: int) -> float:
     for number, part in enumerate(runs):
         read = read_run(part, store, header, lambda value: CODEC.decode(Liquidation, value))
         started_ns = time.process_time_ns()
-        note_run(read.events, ids)
-        at, why = fold_run(read.events, read.data, 0, store.state)
+        count = len(read.events)
+        note_run(count, store.state, ids)
+        at, why = fold_run(count, read.data, 0, store.state)
         while why != RUN_ENDS:
             assert why in (NEW_TAPE, NO_ROOM)
             store.out.counts[:] = 0
-            at, why = fold_run(read.events, read.data, at, store.state)
+            at, why = fold_run(count, read.data, at, store.state)
         store.out.counts[:] = 0
         if number >= warm:
             spent_ns += time.process_time_ns() - started_ns

@@ -173,9 +173,10 @@ class Detector:
         self._seen = with_room(self._seen, len(read.events))
         self._make_room()
         at, why = 0, RUN_ENDS
-        note_run(read.events, self._ids.hold(self._seen))
+        count = len(read.events)
+        note_run(count, self._store.state, self._ids.hold(self._seen))
         while True:
-            at, why = fold_run(read.events, read.data, at, self._store.state)
+            at, why = fold_run(count, read.data, at, self._store.state)
             if why == RUN_ENDS:
                 break
             if why == NEW_TAPE:
@@ -185,7 +186,7 @@ class Detector:
             else:
                 self._take(outputs)
         outputs.take(self._store.out)
-        if len(read.events):
+        if count:
             self.next_offset = int(read.events["offset"][-1]) + 1
         return outputs, read.refused
 

@@ -12,7 +12,7 @@ import numpy as np
 from processors.jit import inlined, jit, part
 from processors.metrics.metric import NOBODY
 from processors.windows.avro import HEADER, double, long, short, string
-from processors.windows.layout import EVENT, MICRO, Array, Row
+from processors.windows.layout import MICRO, Array, Row
 from processors.windows.memory import PADDING, load64
 from processors.windows.names import row_of
 from processors.windows.run import LogRun
@@ -44,7 +44,7 @@ class Refused(NamedTuple):
 class Read(NamedTuple):
     """A run as the kernel takes it; refused records are not in it."""
 
-    events: Array  # EVENT
+    events: Array  # EVENT: the first ones of the store's
     data: Array  # uint8: the values one behind the other, each with MARK behind it
     refused: list[Refused]
 
@@ -53,13 +53,13 @@ def read_run(run: LogRun, store: Store, header: bytes, decode: Callable[[bytes],
     """Read records in the order of their offsets. `header`: what stands before a value of the newest schema."""
     data = np.frombuffer(_joined(run.values), np.uint8)
     times_ms = np.fromiter(run.timestamps, np.int64, len(run))
-    events = np.empty(len(run), EVENT)
+    events = store.room_for(len(run))
     events["offset"] = _offsets(run.offsets)
     before = int.from_bytes(header, "little")
     refused: list[Refused] = []
     at = begin = 0
     while True:
-        at, how, name_begin, name_end = read_values(times_ms, data, at, begin, before, _MARK, events, store.state)
+        at, how, name_begin, name_end = read_values(times_ms, data, at, begin, before, _MARK, store.state)
         if at == len(run):
             break
         event = events[at]
@@ -82,7 +82,11 @@ def read_run(run: LogRun, store: Store, header: bytes, decode: Callable[[bytes],
         else:
             _fill(event, liquidation, store.row(liquidation.asset))
         at, begin = at + 1, begin + len(value) + len(MARK)
-    return Read(events[events["asset"] != NOBODY] if refused else events, data, refused)
+    if refused:
+        kept = events[events["asset"] != NOBODY]
+        events = store.room_for(len(kept))
+        events[:] = kept
+    return Read(events, data, refused)
 
 
 def _joined(values: list[bytes | None]) -> bytes:
@@ -115,11 +119,11 @@ def _fill(event: Row, liquidation: Liquidation, row: int) -> None:
 
 @jit
 def read_values(
-    times_ms: Array, data: Array, start: int, begin: int, before: int, mark: int, events: Array, at: int
+    times_ms: Array, data: Array, start: int, begin: int, before: int, mark: int, at: int
 ) -> tuple[int, int, int, int]:
     """Read values from record `start`, which begins at data[begin], on until one needs help: (record, why, begin and
     end of the asset's name). `at`: address of the `State`."""
-    names, count = state_at(at).names, events.shape[0]
+    names, events, count = state_at(at).names, state_at(at).events, times_ms.shape[0]
     for i in range(start, count):
         event = events[i]
         event.append_ms, event.begin, event.double = times_ms[i], begin, 0

@@ -39,16 +39,16 @@ _RAISED, _UPDATED = tuple(AlertKind).index(AlertKind.RAISED), tuple(AlertKind).i
 
 
 @jit
-def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]:
-    """Fold records from `start` on until one needs help: (its index, why). `data` holds their values; `at` is the
-    address of the `State`. Of the duplicates `seen.note_run` has told.
+def fold_run(count: int, data: Array, start: int, at: int) -> tuple[int, int]:
+    """Fold the first `count` events of the `State` at address `at` from `start` on until one needs help: (its index,
+    why). `data` holds their values. Of the duplicates `seen.note_run` has told.
 
     NO_ROOM: outputs must be taken away, or their buffer is too small. NEW_TAPE: what is known of an exchange changed.
     CHECK: the record before the index is folded, and custom rules of the assets in `state.checks` are to be checked."""
     state = state_at(at)
-    time = state.clock[0]
-    for i in range(start, events.shape[0]):
-        if i + 1 < events.shape[0]:
+    time, events = state.clock[0], state.events
+    for i in range(start, count):
+        if i + 1 < count:
             _fetch(events[i + 1], state)
         event = events[i]
         room = time.room + event.end - event.begin
@@ -68,7 +68,7 @@ def fold_run(events: Array, data: Array, start: int, at: int) -> tuple[int, int]
         _fold(event, data, state)
         if time.checks:
             return i + 1, CHECK
-    return events.shape[0], RUN_ENDS
+    return count, RUN_ENDS
 
 
 @inlined

@@ -16,6 +16,7 @@ from processors.windows.buckets import ALL, ENTRIES, NUMBERS, bucket_of, entry_o
 from processors.windows.layout import Array
 from processors.windows.memory import PADDING, fetch, load64, trailing_zeros
 from processors.windows.reference import reader_of
+from processors.windows.state import state_at
 
 SPAN_MS: Final = 600_000
 IDS_MAX: Final = 2_000_000  # 3,333/s for ten minutes in one partition; 17 bytes and 8 of the index each: 50 MB
@@ -90,9 +91,10 @@ def hash_of(data: Array, begin: int, end: int) -> int:
 
 
 @jit
-def note_run(events: Array, at: int) -> None:
-    """Take note of a run (EVENT rows), once, and mark what is a duplicate. `at`: address of the `Seen`."""
-    seen, count = seen_at(at), events.shape[0]
+def note_run(count: int, of: int, at: int) -> None:
+    """Take note of a run, the first `count` events of the `State` whose address is `of`, once, and mark what is a
+    duplicate. `at`: address of the `Seen`."""
+    seen, events = seen_at(at), state_at(of).events
     for i in range(min(AHEAD, count)):
         fetch(seen.buckets, bucket_of(events[i].id, seen.buckets))
     for i in range(count):

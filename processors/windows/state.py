@@ -6,7 +6,7 @@ from numba import from_dtype, types
 
 from processors.cascade.relative import RELATIVE_RULE, WEEK
 from processors.windows.context import Context
-from processors.windows.layout import ASSET, CLOCK, LAST, RULES, SIZE, Array
+from processors.windows.layout import ASSET, CLOCK, EVENT, LAST, RULES, SIZE, Array
 from processors.windows.panes import Panes
 from processors.windows.reference import reader_of
 
@@ -52,6 +52,7 @@ class Out(NamedTuple):
 class State(NamedTuple):
     """Arrays by asset have its row first."""
 
+    events: Annotated[Array, from_dtype(EVENT)[::1]]  # the run that is folded, and room behind it
     clock: Annotated[Array, from_dtype(CLOCK)[::1]]  # [1]
     assets: Annotated[Array, from_dtype(ASSET)[::1]]
     due_ms: LONGS  # [asset]: no window is final and no level falls before

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from operator import is_
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from processors.windows.figures import NUMBERS, WINDOW
 from processors.windows.layout import (
     CELLS,
     CLOCK,
+    EVENT,
     LAST,
     LAST_EVENTS,
     LONG_AGO,
@@ -74,6 +76,9 @@ class Store:
         self._numbers = np.zeros(NUMBERS + WINDOW * len(self.sizes), np.int64)
         self._cells = np.zeros((CELLS, 2), np.int64)
         self._holder = Holder(State)
+        self._held: tuple[object, ...] = (None,) * 6
+        self._address = 0
+        self.events: Array = np.empty(0, EVENT)
         self.assets: Array = new_assets(0)
         self.due_ms: Array = np.zeros(0, np.int64)
         self.panes: Panes = self._new_panes(0)
@@ -128,13 +133,23 @@ class Store:
     def state(self) -> int:
         """What compiled functions take: the address of a `State` as it is now, for arrays are replaced when they grow.
         Nothing may be replaced before they return."""
+        held, now = self._held, (self.events, self.assets, self.rules, self.names_table, self.out, self.sources.context)
+        if all(map(is_, held, now)):  # whatever else is replaced, is replaced together with one of these
+            return self._address
         state = State(
-            self.clock, self.assets, self.due_ms, self.panes, self.tumbling, self.bins, self.last,
+            self.events, self.clock, self.assets, self.due_ms, self.panes, self.tumbling, self.bins, self.last,
             self.sources.context, self.sizes, self.rules, self.relative, self.relative_of, self.weeks, self.checks,
             self.names_table, self.words, self.out, self._ends, self._numbers,
             self._cells,
         )  # fmt: skip
-        return self._holder.hold(state)
+        self._held, self._address = now, self._holder.hold(state)
+        return self._address
+
+    def room_for(self, events: int) -> Array:
+        """Rows for the events of a run; what stood there is of no use any more."""
+        if len(self.events) < events:
+            self.events = np.empty(2 * events, EVENT)
+        return self.events[:events]
 
     def scalars(self, row: int) -> Row:
         """Scalars of an asset; writing to a field changes the state."""
