@@ -57,7 +57,7 @@ from schemas.records import (
 from schemas.topics import FEED_HEALTH, FUNDING, LIQUIDATIONS, OPEN_INTEREST, SETTINGS
 from schemas.words import EXCHANGE_SLOTS, Exchange, JournalKind, Market
 
-__all__ = ["Consumed", "Delivered", "Detector", "LogRun", "Output", "Outputs", "Refused"]
+__all__ = ["Consumed", "Delivered", "Detector", "Output", "Outputs", "Refused"]
 
 LIQUIDATION_CHANNEL: Final = "liquidation"
 CHECKED: Final = (STATES, ALERTS)  # whose figures custom rules are over

@@ -168,11 +168,12 @@ def record_of(message: Message) -> LogRecord:
         message.partition() or 0,
         message.offset() or 0,
         message.timestamp()[1],
-        _bytes(message.key()),
-        _bytes(message.value()),
-        tuple([(header[0], _bytes(header[1]) or b"") for header in headers]) if headers else (),
+        bytes_of(message.key()),
+        bytes_of(message.value()),
+        tuple([(header[0], bytes_of(header[1]) or b"") for header in headers]) if headers else (),
     )
 
 
-def _bytes(value: str | bytes | None) -> bytes | None:
+def bytes_of(value: str | bytes | None) -> bytes | None:
+    """A key, a value or a header's value of the client, which may give text."""
     return value.encode() if isinstance(value, str) else value

@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from processors.host.publisher import Header, Message
+from processors.host.publisher import Header
+from processors.outputs.output import Message
 from schemas.topics import ALERTS, Topic
 
 

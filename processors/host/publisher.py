@@ -8,12 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processors.host import metrics
+from processors.outputs.output import Message
 from runtime.kafka import producer_config
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
@@ -29,7 +30,6 @@ POLL_S: Final = 0.1
 CLOSE_S_MAX: Final = 1.0  # what flows wait for is confirmed by then; the loop stands still meanwhile
 
 
-Message = dict[str, Any]  # "key" (text or bytes) and "value", as the client wants it
 Header = tuple[str, bytes]
 
 

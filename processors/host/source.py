@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.windows.run import LogRun
 from runtime.kafka import confluent_config
-from runtime.log_reader import PASSING
+from runtime.log_reader import PASSING, bytes_of
 from runtime.settings import KafkaSettings
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
@@ -147,10 +147,9 @@ class Source:
         for message in messages:
             error = message.error()
             if error is None:
-                value = message.value()
                 records.offsets.append(message.offset() or 0)
                 records.timestamps.append(message.timestamp()[1])
-                records.values.append(value.encode() if isinstance(value, str) else value)
+                records.values.append(bytes_of(message.value()))
             elif error.code() not in (KafkaError._PARTITION_EOF, *PASSING):
                 log.warning("reading goes on", topic=place[0], partition=place[1], reason=error.str())
             answered = answered or error is None or error.code() == KafkaError._PARTITION_EOF

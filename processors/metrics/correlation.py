@@ -11,7 +11,7 @@ import numpy as np
 from processors.jit import jit, owning
 from processors.metrics.metric import Metric
 from processors.windows.layout import Array
-from processors.windows.vectors import LANES, dot
+from processors.windows.vectors import dot, in_lanes
 
 
 @jit
@@ -54,7 +54,7 @@ def mean_pearson(counts: Array, n: int, events_min: int) -> float:
 def empty_bins(rows: int, n: int, kind: Any) -> Array:
     """Counts of n bins without any event and room behind them: of int32, or int16 where all events together are below
     INT16_END."""
-    return np.zeros((rows, (n + LANES - 1) // LANES * LANES), kind)
+    return np.zeros((rows, in_lanes(n)), kind)
 
 
 def correlation(counts: Array, events_min: int) -> float | None:

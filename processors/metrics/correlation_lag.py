@@ -8,7 +8,7 @@ from processors.jit import owning
 from processors.metrics.correlation import pearson
 from processors.metrics.metric import Metric
 from processors.windows.layout import Array
-from processors.windows.vectors import LANES, dot
+from processors.windows.vectors import dot, in_lanes
 
 
 @owning
@@ -47,7 +47,7 @@ def best_lag(leading: Array, others: Array, n: int, lag_max: int) -> int:
 @owning
 def empty_pair(n: int, lag_max: int, kind: Any) -> tuple[Array, Array]:
     """What `best_lag` compares, without any event: of int32, or int16 where all events together are below INT16_END."""
-    width = (n + LANES - 1) // LANES * LANES
+    width = in_lanes(n)
     return np.zeros(width, kind), np.zeros(width + 2 * lag_max, kind)
 
 

@@ -3,9 +3,10 @@
 from typing import Final
 
 from processors.jit import part
-from processors.outputs.avro import LONG_MAX, put_byte, put_double, put_id, put_long, put_name, put_piece
+from processors.outputs.avro import put_byte, put_double, put_id, put_long, put_name, put_piece
 from processors.outputs.states import begin, finish, put_source
 from processors.outputs.words import NAME_MAX, WINDOWS
+from processors.windows.avro import LONG_MAX
 from processors.windows.layout import MICRO, SIDES, Array
 from processors.windows.state import State
 from schemas.words import EXCHANGES_MAX

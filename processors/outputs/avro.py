@@ -15,7 +15,6 @@ from processors.windows.state import Names
 
 NULL: Final = 0  # of a union of null and something, as encoded
 SOME: Final = 2
-LONG_MAX: Final = 10  # bytes
 DIGITS_MAX: Final = 19  # of an int64
 _ONE: Final = np.uint64(1)
 _TEN: Final = np.uint64(10)

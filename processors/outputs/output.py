@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple, overload
 
 import fastavro
 
-from processors.outputs.words import ALERTS, HEADER, LATE, PROGRESS, STATES, WINDOWS
+from processors.outputs.words import ALERTS, LATE, PROGRESS, STATES, WINDOWS
+from processors.windows.avro import HEADER
 from processors.windows.state import Out
 from schemas.codec import from_plain
 from schemas.records import Record
@@ -21,7 +22,7 @@ assert (STATES, WINDOWS, ALERTS, LATE, PROGRESS) == (0, 1, 2, 3, 4)
 WRITTEN: Final = (STATE, WINDOWS_TOPIC, ALERTS_TOPIC)  # what has a header of the fold's own, by kind
 
 
-Message = dict[str, Any]  # "key" and "value", as the client wants it
+Message = dict[str, Any]  # "key" (text or bytes) and "value", as the client wants it
 
 
 class Output(NamedTuple):

@@ -9,7 +9,6 @@ from processors.cascade.level import NONE
 from processors.jit import inlined, part
 from processors.metrics.metric import NOBODY
 from processors.outputs.avro import (
-    LONG_MAX,
     NULL,
     SOME,
     put_byte,
@@ -24,8 +23,9 @@ from processors.outputs.avro import (
     ratio,
     rounded,
 )
-from processors.outputs.words import ALERTS, COVERAGE_MAX, FLAG_MAX, HEADER, NAME_MAX, PROGRESS, STATES
+from processors.outputs.words import ALERTS, COVERAGE_MAX, FLAG_MAX, NAME_MAX, PROGRESS, STATES
 from processors.settings import RULES_MAX
+from processors.windows.avro import HEADER, LONG_MAX
 from processors.windows.context import RATE_ACCELERATION
 from processors.windows.figures import (
     BEFORE,

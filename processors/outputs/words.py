@@ -19,7 +19,6 @@ FLAG_MAX: Final = 48  # bytes of the flag of a custom rule, with its length: rul
 MUTED: Final = "muted"
 COVERAGE_MAX: Final = 2 + EXCHANGES_MAX * (NAME_MAX + 2)
 STATES, WINDOWS, ALERTS, LATE, PROGRESS = range(5)  # kinds of output
-HEADER: Final = 5
 WORD: Final = 8  # bytes that are copied at once: as many lie behind every piece and behind all outputs
 
 

@@ -12,7 +12,7 @@ from processors.windows.layout import Array
 from processors.windows.memory import load8, load64, trailing_zeros
 
 HEADER: Final = 5  # bytes before a value
-LONG_MAX: Final = 10
+LONG_MAX: Final = 10  # bytes of a long
 _ONE: Final = np.uint64(1)
 _SEVEN_BITS: Final = np.uint64(0x7F)
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)

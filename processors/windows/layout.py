@@ -30,7 +30,7 @@ SIZE: Final = np.dtype(
     [
         ("size_ms", np.int64),
         ("pane_ms", np.int64),
-        ("panes_a_ms", np.float64),
+        ("panes_a_ms", np.float64),  # about: for what may be one pane off
         ("grace_ms", np.int64),
         ("panes", np.int64),  # in a ring, a power of two
         ("kept", np.int64),  # of these, that count

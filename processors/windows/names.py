@@ -22,9 +22,7 @@ def names_of(assets: Sequence[str]) -> Names:
     ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
     table = np.zeros(1 << (2 * len(assets) + 1).bit_length(), np.int32)
     by_name = np.array(sorted(range(len(assets)), key=encoded.__getitem__), np.int64)
-    rank = np.empty_like(by_name)
-    rank[by_name] = np.arange(len(by_name))
-    names = Names(data, ends, table, by_name, rank)
+    names = Names(data, ends, table, by_name)
     for row in range(len(assets)):
         enter(row, names)
     return names

@@ -16,7 +16,7 @@ from processors.jit import inlined, jit, leaf, part
 from processors.settings import PANES_A_WINDOW
 from processors.windows.layout import CELLS, NEVER, SIDES, Array, Row
 from processors.windows.memory import unsigned
-from processors.windows.vectors import WIDEST, add_cells, raise_counts, sum_of_ten
+from processors.windows.vectors import LANES, add_cells, raise_counts, sum_of_ten
 
 TEN = PANES_A_WINDOW
 MICRO_USD, BALANCE = range(2)  # of a pane: all cells together; longs - shorts
@@ -37,7 +37,7 @@ def new_panes(assets: int, panes: int, smallest: int, judged: int) -> Panes:
     return Panes(
         np.zeros((assets, panes), np.int32),
         np.zeros((assets, panes, 2), np.int64),
-        np.zeros((assets, panes + WIDEST), np.int32),  # some behind the end, which are looked at and stay 0
+        np.zeros((assets, panes + LANES), np.int32),  # some behind the end, which are looked at and stay 0
         np.zeros((assets, smallest), np.uint32),
         np.zeros((assets, judged, CELLS, 2), np.int64),
     )

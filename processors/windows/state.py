@@ -24,7 +24,6 @@ class Names(NamedTuple):
     ends: LONGS  # [row]
     table: Annotated[Array, types.int32[::1]]  # [slot]
     by_name: LONGS  # rows in the order of their names
-    rank: LONGS  # [row]: place in that order
 
 
 class Words(NamedTuple):

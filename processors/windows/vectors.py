@@ -11,16 +11,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from processors.jit import part
+from processors.jit import leaf, part
 from processors.windows.layout import Array
 
 LANES: Final = 16  # counts at once
-WIDEST: Final = 16
 INT16_END: Final = 1 << 15
 _NARROW, _WIDE, _LONG = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 32, 64))
 _VECTORS: Final = {types.int16: _NARROW, types.uint16: _NARROW, types.int32: _WIDE}
 _CELL_PAIR = ir.VectorType(ir.IntType(64), 4)
-_WIDEST = ir.VectorType(ir.IntType(32), WIDEST)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -60,26 +58,26 @@ def _pairs(builder: Any, a: Any, b: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def raise_counts(typing: Any, counts: Any, begin: Any, count: Any) -> Any:
-    """Add 1 to counts[begin:begin + count] (int32), at most WIDEST; the highest of them. No loop, whose end the
-    processor would guess wrong. It looks at WIDEST counts, which must be there."""
+    """Add 1 to counts[begin:begin + count] (int32), at most LANES; the highest of them. No loop, whose end the
+    processor would guess wrong. It looks at LANES counts, which must be there."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = _place(builder, data, arguments[1], _WIDEST)
-        lanes = ir.Constant(_WIDEST, list(range(WIDEST)))
-        many = builder.trunc(arguments[2], _WIDEST.element)
+        place = _place(builder, data, arguments[1], _WIDE)
+        lanes = ir.Constant(_WIDE, list(range(LANES)))
+        many = builder.trunc(arguments[2], _WIDE.element)
         all_ = builder.shuffle_vector(
-            builder.insert_element(ir.Constant(_WIDEST, ir.Undefined), many, ir.Constant(ir.IntType(32), 0)),
-            ir.Constant(_WIDEST, ir.Undefined),
-            ir.Constant(_WIDEST, [0] * WIDEST),
+            builder.insert_element(ir.Constant(_WIDE, ir.Undefined), many, ir.Constant(ir.IntType(32), 0)),
+            ir.Constant(_WIDE, ir.Undefined),
+            ir.Constant(_WIDE, [0] * LANES),
         )
         among = builder.icmp_signed("<", lanes, all_)
-        raised = builder.add(builder.load(place, align=4), builder.zext(among, _WIDEST))
+        raised = builder.add(builder.load(place, align=4), builder.zext(among, _WIDE))
         builder.store(raised, place, align=4)
         highest = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_WIDEST.element, [_WIDEST]), f"llvm.vector.reduce.smax.v{WIDEST}i32"
+            builder.module, ir.FunctionType(_WIDE.element, [_WIDE]), f"llvm.vector.reduce.smax.v{LANES}i32"
         )
-        zeros = ir.Constant(_WIDEST, [0] * WIDEST)
+        zeros = ir.Constant(_WIDE, [0] * LANES)
         return builder.sext(builder.call(highest, [builder.select(among, raised, zeros)]), ir.IntType(64))
 
     return types.int64(counts, types.intp, types.intp), generate
@@ -101,6 +99,12 @@ def _add_lanes(typing: Any, total: Any, at: Any, counts: Any, begin: Any, count:
         return context.get_dummy_value()
 
     return types.void(total, types.intp, counts, types.intp, types.intp), generate
+
+
+@leaf
+def in_lanes(count: int) -> int:
+    """So many, and as many more as fill the last LANES."""
+    return (count + LANES - 1) // LANES * LANES
 
 
 @part

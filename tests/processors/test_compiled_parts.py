@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.outputs.avro import LONG_MAX, put_bytes, put_id, put_long
-from processors.windows.avro import long
+from processors.outputs.avro import put_bytes, put_id, put_long
+from processors.windows.avro import LONG_MAX, long
 from processors.windows.layout import Array
 from processors.windows.memory import PADDING
 from processors.windows.names import is_same, names_of
@@ -86,7 +86,7 @@ def test_bytes_are_copied_and_the_place_behind_them_is_told(text: bytes, begin: 
 
 @numba.njit  # type: ignore[untyped-decorator]
 def write_id(data: Array, data_of: Array, ends: Array, table: Array, by_name: Array, first: int, second: int) -> int:
-    return put_id(data, 0, 1, Names(data_of, ends, table, by_name, by_name), first, second)
+    return put_id(data, 0, 1, Names(data_of, ends, table, by_name), first, second)
 
 
 @compiled

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.host.outbox import Outbox, Outgoing
-from processors.host.publisher import Message
+from processors.outputs.output import Message
 from schemas.topics import ALERTS, STATE, WINDOWS, Topic
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from processors.host.publisher import Message, Publisher, Report
+from processors.host.publisher import Publisher, Report
+from processors.outputs.output import Message
 from runtime.kafka import create_topics, topic_names
 from runtime.settings import KafkaSettings
 from schemas.topics import WINDOWS
