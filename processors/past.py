@@ -4,6 +4,7 @@ Blocking. Liquidations that cannot be folded are left out, as the live host leav
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Final, NamedTuple
 
 from processors.detector import Outputs
@@ -36,15 +37,26 @@ class Span(NamedTuple):
 
 
 class Past:
-    """The topics of one partition. Every method raises BrokerUnavailable, at once when `ending` is set."""
+    """The topics of one partition. Every method raises BrokerUnavailable, at once when `ending` is set.
 
-    def __init__(self, kafka: KafkaSettings, codec: Codec, partition: int, *, ending: threading.Event) -> None:
-        self._kafka, self._codec, self._ending = kafka, codec, ending
+    `asking`: the reader that is asked for offsets, for those who look at many partitions; None: a new one each time."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        codec: Codec,
+        partition: int,
+        *,
+        ending: threading.Event,
+        asking: LogReader | None = None,
+    ) -> None:
+        self._kafka, self._codec, self._ending, self._asking = kafka, codec, ending, asking
         self._names, self.partition = topic_names(kafka), partition
 
     def span(self, topic: Topic, from_ms: int, to_ms: int | None = None) -> Span:
         """Offsets of the records from `from_ms` until before `to_ms`, or to the end as it is now."""
-        with LogReader(self._kafka, {}, ending=self._ending) as reader:
+        new = LogReader(self._kafka, {}, ending=self._ending) if self._asking is None else nullcontext(self._asking)
+        with new as reader:
             name = self._names.of(topic)
             low, end = reader.bounds(name, self.partition)
             start = max(low, min(end, reader.offset_at(name, self.partition, from_ms)))

@@ -74,6 +74,10 @@ class LogReader:
 
     def read(self) -> list[LogRecord]:
         """The next records, in order a partition; none when the end of all was reached or nothing came in time."""
+        return [record_of(message) for message in self.messages()]
+
+    def messages(self) -> list[Message]:
+        """The same as the client has them, which takes a third of the time."""
         if self._ending.is_set():
             raise BrokerUnavailable("reading was cut off: the worker ends")
         records = []
@@ -81,15 +85,16 @@ class LogReader:
         first = self._consumer.poll(POLL_S)  # `consume` alone would wait for a full batch
         self._waited_s = 0.0 if first else self._waited_s + time.monotonic() - begun_s
         for message in [first, *self._consumer.consume(BATCH_MAX, 0)] if first else []:
-            place = (message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:
-                self._ended.pop(place, None)
-                records.append(record_of(message))
+                records.append(message)
+                if self._ended:
+                    self._ended.pop(place_of(message), None)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ended[place] = message.offset() or 0
+                self._ended[place_of(message)] = message.offset() or 0
             elif error.code() not in PASSING:
-                raise BrokerUnavailable(f"reading {place[0]}/{place[1]} at {self._servers}: {error.str()}")
+                topic, partition = place_of(message)
+                raise BrokerUnavailable(f"reading {topic}/{partition} at {self._servers}: {error.str()}")
         if self._idle_s_max is not None and self._waited_s > self._idle_s_max:
             raise BrokerUnavailable(
                 f"reading {len(self._starts)} partitions at {self._servers}: nothing for {self._idle_s_max:.0f} s; "
@@ -172,6 +177,11 @@ def record_of(message: Message) -> LogRecord:
         bytes_of(message.value()),
         tuple([(header[0], bytes_of(header[1]) or b"") for header in headers]) if headers else (),
     )
+
+
+def place_of(message: Message) -> tuple[str, int]:
+    """Topic and partition."""
+    return message.topic() or "", message.partition() or 0
 
 
 def bytes_of(value: str | bytes | None) -> bytes | None:

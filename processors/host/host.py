@@ -22,6 +22,7 @@ from processors.host.fold import Consumed, Fold
 from processors.host.publisher import Publisher
 from processors.host.recovery import Recovered, recover
 from processors.host.settings import HostSettings
+from processors.host.source import run_of
 from processors.host.watchdog import HANGS_S, Verdict, Watchdog
 from runtime.kafka import topic_names
 from runtime.log_reader import LogReader
@@ -281,7 +282,7 @@ class Host:
         thread, loop = ThreadPoolExecutor(1, "catch up"), asyncio.get_running_loop()  # one: `close` comes after `read`
         try:
             while not flow.closed and (flow.position < self._handed_in[partition] or flow.replaying):
-                records = await loop.run_in_executor(thread, reader.read)
+                records = await loop.run_in_executor(thread, lambda: run_of(reader.messages()))
                 for start in range(0, len(records), RUN_MAX):
                     async with self._turn:
                         self._fold(flow, records[start : start + RUN_MAX])

@@ -67,17 +67,33 @@ def recover(
     """Read what stands in the topics about these partitions and take them over; `ending` cuts it off.
 
     Raises BrokerUnavailable; SettingsError when the liquidations end before the state that was made of them."""
+    with LogReader(settings, {}, ending=ending) as asking:
+        return _recover(settings, codec, partitions, new_detector=new_detector, ending=ending, asking=asking)
+
+
+def _recover(
+    settings: KafkaSettings,
+    codec: Codec,
+    partitions: Iterable[int],
+    *,
+    new_detector: NewDetector,
+    ending: threading.Event,
+    asking: LogReader,
+) -> dict[int, Recovered]:
     started_s = time.monotonic()
     found: dict[int, Recovered] = {}
+    name = topic_names(settings).of(LIQUIDATIONS)
     journals: dict[int, Journal] = {}
     warm: dict[int, tuple[Fold, int]] = {}
     for partition, state in read_states(settings, partitions, ending=ending).items():
         one = found[partition] = Recovered(partition=partition, detector=new_detector(partition), epoch=state.epoch + 1)
-        epoch = _restore(settings, codec, one, state, ending)
+        epoch = _restore(settings, codec, one, state, asking)
         if epoch is None:
-            past = Past(settings, codec, partition, ending=ending)
-            one.detector, one.base = new_detector(partition), one.epoch
-            one.position, epoch, one.places = begin(past, codec, one.detector, low=_bounds(settings, one, ending)[0])
+            past = Past(settings, codec, partition, ending=ending, asking=asking)
+            one.base = one.epoch
+            if state.rows:  # a detector that has taken some of them
+                one.detector = new_detector(partition)
+            one.position, epoch, one.places = begin(past, codec, one.detector, low=asking.bounds(name, partition)[0])
         else:
             warm[partition] = one.detector, one.position
         known = one.detector
@@ -86,20 +102,13 @@ def recover(
     remember_heard(settings, codec, warm, ending=ending)
     _read_journal(settings, codec, found, journals, ending)
     for one in found.values():
-        one.end = _bounds(settings, one, ending)[1]
+        one.end = asking.bounds(name, one.partition)[1]
     _read_published(settings, codec, found, ending)
     metrics.RECOVERY_S.observe(time.monotonic() - started_s)
     return found
 
 
-def _bounds(settings: KafkaSettings, one: Recovered, ending: threading.Event) -> tuple[int, int]:
-    with LogReader(settings, {}, ending=ending) as reader:
-        return reader.bounds(topic_names(settings).of(LIQUIDATIONS), one.partition)
-
-
-def _restore(
-    settings: KafkaSettings, codec: Codec, one: Recovered, state: State, ending: threading.Event
-) -> int | None:
+def _restore(settings: KafkaSettings, codec: Codec, one: Recovered, state: State, asking: LogReader) -> int | None:
     """Take the state that was written; the epoch of its last entry, or None without one that can be used."""
     if not state.rows:
         return None
@@ -109,9 +118,9 @@ def _restore(
         log.warning("the state cannot be used, beginning from the log", partition=one.partition, reason=str(exc))
         return None
     one.base, one.places = state.base, state.places
-    low, end = _bounds(settings, one, ending)
+    names = topic_names(settings)
+    low, end = asking.bounds(names.of(LIQUIDATIONS), one.partition)
     if one.places[LIQUIDATIONS.name] > end:
-        names = topic_names(settings)
         raise SettingsError(
             f"recovering partition {one.partition}: {names.of(LIQUIDATIONS)} ends at {end}, but the state in"
             f" {names.of(SNAPSHOTS)} has seen {one.places[LIQUIDATIONS.name]}: the topic was made anew; delete"

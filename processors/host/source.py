@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.windows.run import LogRun
 from runtime.kafka import confluent_config
-from runtime.log_reader import PASSING, bytes_of
+from runtime.log_reader import PASSING, bytes_of, place_of
 from runtime.settings import KafkaSettings
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
@@ -123,7 +123,7 @@ class Source:
                 self._obey()
                 first = self._client.poll(POLL_S)  # `consume` alone would wait for a full batch
                 messages = [first, *self._client.consume(RUN_MAX - 1, 0)] if first else []
-                for place, own in groupby(messages, _place_of):
+                for place, own in groupby(messages, place_of):
                     self._hand_in(place, list(own))
         except Exception as exc:  # our own bug: a partition must not fall silent because its reader is gone
             if not self._ending.is_set():
@@ -143,16 +143,15 @@ class Source:
                 self._client.incremental_assign([TopicPartition(*place, offset)])
 
     def _hand_in(self, place: Place, messages: Sequence[Message]) -> None:
-        records, answered = LogRun([], [], []), False
+        good, answered = [], False
         for message in messages:
             error = message.error()
             if error is None:
-                records.offsets.append(message.offset() or 0)
-                records.timestamps.append(message.timestamp()[1])
-                records.values.append(bytes_of(message.value()))
+                good.append(message)
             elif error.code() not in (KafkaError._PARTITION_EOF, *PASSING):
                 log.warning("reading goes on", topic=place[0], partition=place[1], reason=error.str())
             answered = answered or error is None or error.code() == KafkaError._PARTITION_EOF
+        records = run_of(good)
         turn = self._assigned.get(place)
         if turn is None or not answered:
             return
@@ -191,5 +190,10 @@ class Source:
             self._waiter.set_result(None)
 
 
-def _place_of(message: Message) -> Place:
-    return message.topic() or "", message.partition() or 0
+def run_of(messages: Sequence[Message]) -> LogRun:
+    """Records of one partition as the client has them, by columns."""
+    return LogRun(
+        [message.offset() or 0 for message in messages],
+        [message.timestamp()[1] for message in messages],
+        [bytes_of(message.value()) for message in messages],
+    )

@@ -142,11 +142,13 @@ class MarketStage:
 
     def _hear(self, messages: list[Message], producer: Producer) -> None:
         """Fold what was read and publish what comes of it."""
+        records = []
         for message in messages:
             error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+            if error is None:
+                records.append(message)
+            elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                 raise BrokerUnavailable(f"reading {self._names.of(STATE)}: {error.str()}")
-        records = [message for message in messages if message.error() is None]
         if self._fold is None or not records:
             return  # given back meanwhile
         offsets = [message.offset() or 0 for message in records]
