@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from benchmarks import _redis_view, _sink_delay, _sink_stopped
 from runtime.clock import wall_clock_ms
 from runtime.kafka import create_topics, producer_config
+from runtime.receipts import Receipts
 from runtime.settings import KafkaSettings, RedisSettings
 from schemas.codec import Codec
 from schemas.errors import StackError
@@ -89,12 +90,14 @@ def _event(number: int, event_time_ms: int) -> Liquidation:
 
 def _publish(kafka: KafkaSettings, events: list[Liquidation]) -> None:
     create_topics(kafka)
-    producer, codec = Producer(producer_config(kafka)), Codec()
+    producer, codec, receipts = Producer(producer_config(kafka)), Codec(), Receipts()
     for number, event in enumerate(events):
-        producer.produce(LIQUIDATIONS.name, key=event.asset, value=codec.encode(LIQUIDATIONS, event))
+        value = codec.encode(LIQUIDATIONS, event)
+        producer.produce(LIQUIDATIONS.name, value, event.asset, on_delivery=receipts.answer)
+        receipts.sent()
         if number % 10_000 == 0:
-            producer.flush()
-    producer.flush()
+            receipts.wait(producer, LAND_S_MAX, doing="publishing")
+    receipts.wait(producer, LAND_S_MAX, doing="publishing")
 
 
 def _land(settings: SinkSettings, name: str) -> float:

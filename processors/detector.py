@@ -31,12 +31,12 @@ from processors.snapshots import (
     settings_of,
     write_asset,
 )
-from processors.windows.intake import Refused, read_run
+from processors.windows.intake import Read, Refused, read_run
 from processors.windows.kernel import CHECK, NEW_TAPE, RUN_ENDS, fold_run, meet, tick
 from processors.windows.layout import LONG_AGO, NEVER, NO_PARTITION, Array
 from processors.windows.reference import Holder
 from processors.windows.run import Consumed, LogRun
-from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, Seen, new_seen, note_all, note_run, with_room
+from processors.windows.seen import DOUBLED, FORGOTTEN, IDS_FIRST, Seen, new_seen, note_run, with_room
 from processors.windows.sources import InterestFigures
 from processors.windows.store import Delivered, Store
 from schemas.codec import Codec
@@ -124,11 +124,11 @@ class Detector:
         """Ids that were forgotten before ten minutes had passed, because there were too many."""
         return int(self._seen.counts[FORGOTTEN])
 
-    def remember(self, heard: Array) -> None:
-        """After `restore`: ids (`id_of`) and append times [n, 2] of the liquidations of the ten minutes before
-        `next_offset`, in the order of the log, without those that `fold` refuses. Duplicates are told by them."""
-        self._seen = with_room(self._seen, len(heard))
-        note_all(heard[:, 0], heard[:, 1], self._seen)
+    def remember(self, run: LogRun) -> None:
+        """After `restore`: the liquidations of the ten minutes before `next_offset`, run by run. Duplicates are told by
+        their ids; nothing else of them counts."""
+        events = self._read(run).events
+        note_run(len(events), self._store.state, self._ids.hold(self._seen))
         self._seen.counts[FORGOTTEN:] = 0
 
     def last_events(self, asset: str) -> Array:
@@ -167,10 +167,9 @@ class Detector:
             run = run[bisect_left(run.offsets, self.next_offset) :]
         if not run:
             return outputs, []
-        read = read_run(run, self._store, self._codec.header(LIQUIDATIONS), self._decode_liquidation)
+        read = self._read(run)
         if read.refused and refuse:
             return outputs, read.refused
-        self._seen = with_room(self._seen, len(read.events))
         self._make_room()
         at, why = 0, RUN_ENDS
         count = len(read.events)
@@ -189,6 +188,11 @@ class Detector:
         if count:
             self.next_offset = int(read.events["offset"][-1]) + 1
         return outputs, read.refused
+
+    def _read(self, run: LogRun) -> Read:
+        read = read_run(run, self._store, self._codec.header(LIQUIDATIONS), self._decode_liquidation)
+        self._seen = with_room(self._seen, len(read.events))
+        return read
 
     def apply(self, entry: JournalEntry) -> Outputs:
         """Apply the next entry of the journal; one that was applied before, or of a replaced owner, gives nothing."""

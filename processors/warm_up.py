@@ -13,6 +13,7 @@ from processors.market.fold import MarketFold
 from processors.market.records import progress_of
 from processors.market.settings import MarketSettings
 from processors.settings import DetectorSettings, RuleSettings
+from processors.windows.seen import new_seen, with_room
 from schemas.codec import Codec
 from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest, Record
 from schemas.topics import FUNDING, OPEN_INTEREST, STATE, Topic
@@ -28,7 +29,6 @@ def warm_up(settings: DetectorSettings) -> None:
     """Run every compiled function once, on a detector of its own."""
     rule = RuleSettings(name="warm_up", level="EXTREME", expression="events > 0")
     detector = Detector(settings.model_copy(update={"rules": (rule,)}), partition=None)
-    detector.remember(np.zeros((1, 2), np.int64))
     detector.fold([Delivered(i, HOUR_MS + i * SPAN_MS // EVENTS, _liquidation(i)) for i in range(EVENTS)])
     entries: list[JournalContext | int] = [
         _context(OPEN_INTEREST, _open_interest()),
@@ -49,6 +49,7 @@ def warm_up(settings: DetectorSettings) -> None:
             )
         )
     detector.open_interest(ASSET)
+    with_room(new_seen(1), 2)
     detector.due_baselines()
     Detector(settings, partition=None).restore(detector.snapshot())
     _warm_up_market()

@@ -15,6 +15,7 @@ READ_IDLE_S_MAX: Final = 30.0  # twice what a broker takes to elect a leader
 BOUNDS_S_MAX: Final = 4.0  # an answer of one broker; a worker that ends waits for it
 BATCH_MAX: Final = 2_000  # records a call: 0.4 MB of liquidations, 3 MB as objects
 QUEUED_KBYTES_MAX: Final = 2_048  # a partition, read ahead: two fetches; the client's own limit is 64 MB
+QUEUE_BACKOFF_MS: Final = 10  # until a partition whose queue was full is asked for again; the client's own is 1,000
 POLL_S: Final = 0.5
 FETCH_WAIT_MS: Final = 10  # the end of a partition shows only after this
 FETCH_WAIT_TAIL_MS: Final = 500  # data ends a wait at once
@@ -64,6 +65,7 @@ class LogReader:
                 enable_partition_eof=True,
                 auto_offset_reset="earliest",
                 queued_max_messages_kbytes=QUEUED_KBYTES_MAX,
+                fetch_queue_backoff_ms=QUEUE_BACKOFF_MS,
                 fetch_wait_max_ms=FETCH_WAIT_MS if idle_s_max is not None else FETCH_WAIT_TAIL_MS,
             )
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from processors.detector import Consumed, Outputs, Refused
-from processors.windows.layout import Array
+from processors.windows.run import LogRun
 from schemas.records import DetectorSnapshot, JournalBaseline, JournalEntry
 
 __all__ = ["Consumed", "Fold"]
@@ -54,5 +54,5 @@ class Fold(Protocol):
     def restore(self, rows: Iterable[DetectorSnapshot]) -> None:
         """Take the state of a partition."""
 
-    def remember(self, heard: Array) -> None:
-        """After that: ids and append times of the liquidations of the ten minutes before."""
+    def remember(self, run: LogRun) -> None:
+        """After that, run by run: the liquidations of the ten minutes before."""

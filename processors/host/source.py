@@ -15,13 +15,11 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.windows.run import LogRun
 from runtime.kafka import confluent_config
-from runtime.log_reader import PASSING, bytes_of, place_of
+from runtime.log_reader import PASSING, QUEUE_BACKOFF_MS, QUEUED_KBYTES_MAX, bytes_of, place_of
 from runtime.settings import KafkaSettings
 
 RUN_MAX: Final = 500  # records folded before others may run: 5 ms at 100,000/s
 WAITING_MAX: Final = 16_000  # records on the way to the agent: 3 MB
-QUEUED_KBYTES_MAX: Final = 2_048  # a partition, read ahead; as a `LogReader`
-QUEUE_BACKOFF_MS: Final = 10  # until a partition whose queue was full is asked for again; the client's own is 1,000
 FETCH_WAIT_MS: Final = 100  # data ends a wait at once; that there is none is known after it
 POLL_S: Final = 0.05  # what the loop asks for waits as long, when nothing comes
 Place = tuple[str, int]

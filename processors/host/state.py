@@ -1,27 +1,27 @@
 """Rows of written state: which of them count, and a detector made of them."""
 
 import threading
-from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from processors.host.fold import Fold
 from processors.host.places import BASE_HEADER, EPOCH_HEADER, PLACES_HEADER, Places
+from processors.host.source import run_of
 from processors.past import CLOCKS_MS_MAX
 from processors.snapshots import PARTITION_ROW, PartitionState, read_partition
-from processors.windows.seen import SPAN_MS, id_of
-from processors.windows.store import why_refused
+from processors.windows.seen import SPAN_MS
 from runtime.kafka import topic_names
-from runtime.log_reader import LogReader, LogRecord
+from runtime.log_reader import LogReader, LogRecord, place_of
 from runtime.settings import KafkaSettings
 from schemas.codec import Codec
 from schemas.errors import SchemaError
-from schemas.records import DetectorSnapshot, Liquidation
+from schemas.records import DetectorSnapshot
 from schemas.topics import LIQUIDATIONS, SNAPSHOTS
 
 NewDetector = Callable[[int], Fold]
@@ -73,10 +73,8 @@ def restored(state: State, codec: Codec, detector: Fold) -> PartitionState:
     return read_partition(own)
 
 
-def remember_heard(
-    settings: KafkaSettings, codec: Codec, folds: Mapping[int, tuple[Fold, int]], *, ending: threading.Event
-) -> None:
-    """Tell detectors, restored up to these offsets, the ids that a duplicate of what comes next could be of."""
+def remember_heard(settings: KafkaSettings, folds: Mapping[int, tuple[Fold, int]], *, ending: threading.Event) -> None:
+    """Tell detectors, restored up to these offsets, what a duplicate of what comes next could be of."""
     name = topic_names(settings).of(LIQUIDATIONS)
     starts = {}
     with LogReader(settings, {}, ending=ending) as reader:
@@ -84,28 +82,17 @@ def remember_heard(
             start = reader.offset_at(name, partition, detector.log_time_ms - SPAN_MS - CLOCKS_MS_MAX)
             if start < position:
                 starts[name, partition] = start
-    heard: dict[int, array[int]] = {partition: array("q") for _, partition in starts}
-    waiting = set(heard)
+    waiting = {partition for _, partition in starts}
     with LogReader(settings, starts, ending=ending) as reader:
         while waiting:
-            for record in reader.read():
-                position = folds[record.partition][1]
-                if record.offset < position:
-                    heard[record.partition].extend(_heard(codec, record))
-                if record.offset >= position - 1:
-                    waiting.discard(record.partition)
+            for (_, partition), messages in groupby(reader.messages(), place_of):
+                detector, position = folds[partition]
+                run = run_of(list(messages))
+                detector.remember(run[: bisect_left(run.offsets, position)])
+                if run.offsets[-1] >= position - 1:
+                    waiting.discard(partition)
             if reader.ended:
                 break
-    for partition, pairs in heard.items():
-        folds[partition][0].remember(np.array(pairs, np.int64).reshape(-1, 2))
-
-
-def _heard(codec: Codec, record: LogRecord) -> tuple[int, ...]:
-    try:
-        liquidation = codec.decode(Liquidation, record.value or b"")
-    except SchemaError:
-        return ()  # in the dead letters
-    return () if why_refused(liquidation) else (id_of(liquidation.event_id), record.timestamp)
 
 
 def _number(record: LogRecord, header: str) -> int:

@@ -4,15 +4,13 @@ import random
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import numpy as np
 
 from processors.detector import Delivered, Detector, Output
 from processors.settings import DetectorSettings
-from processors.windows.layout import Array
-from processors.windows.seen import id_of
+from processors.windows.run import LogRun
 from schemas.codec import Codec, to_json
 from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest
-from schemas.topics import FUNDING, OPEN_INTEREST
+from schemas.topics import FUNDING, LIQUIDATIONS, OPEN_INTEREST
 from schemas.words import Completeness, Exchange, JournalKind, Market, PriceKind, Side
 
 START_MS = 1_760_000_000_000
@@ -273,10 +271,14 @@ def cascade_log(seed: int, *, assets: Sequence[str] = ("BTC",), peak_per_s: int 
     return log
 
 
-def heard(log: Iterable[Entry]) -> Array:
+def heard(log: Iterable[Entry]) -> LogRun:
     """What a new owner reads of the log before its place."""
-    pairs = [(id_of(one.liquidation.event_id), one.append_time_ms) for one in log if isinstance(one, Delivered)]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    told = [one for one in log if isinstance(one, Delivered)]
+    return LogRun(
+        [one.offset for one in told],
+        [one.append_time_ms for one in told],
+        [CODEC.encode(LIQUIDATIONS, one.liquidation) for one in told],
+    )
 
 
 def as_lines(outputs: Iterable[Output]) -> list[bytes]:
