@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench chaos-producers chaos-detector chaos-sinks fuzz-frames connect-answers lock clean
+.PHONY: help setup demo test check bench chaos-producers chaos-detector chaos-sinks fuzz-frames compare-reference connect-answers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -46,6 +46,9 @@ chaos-sinks: setup  ## stores, workers and broker killed, filled up and cut off 
 
 fuzz-frames: setup  ## damaged frames of every exchange: COUNT=1000000 each, SEED=7 (JSON is the last line)
 	@$(BIN)/python -m tests.simulation.fuzz_frames --count $(or $(COUNT),1000000) --seed $(or $(SEED),7)
+
+compare-reference: setup  ## the detector beside the plain reference, over a random log: COUNT=1000000 SEED=7 (JSON is the last line)
+	@$(BIN)/python -m tests.simulation.compare_reference --count $(or $(COUNT),1000000) --seed $(or $(SEED),7)
 
 connect-answers: setup  ## ask the real Kafka Connect again what its REST interface answers
 	@$(BIN)/python -m tests.sinks.real_connect

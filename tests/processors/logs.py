@@ -1,13 +1,15 @@
 """Logs for tests of the detector: liquidations and ticks in the order in which they are folded."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from processors.detector import Delivered, Detector, Output
 from processors.settings import DetectorSettings
 from processors.windows.run import LogRun
+from processors.windows.store import NOTIONAL_USD_MAX
 from schemas.codec import Codec, to_json
 from schemas.records import Funding, JournalContext, JournalEntry, Liquidation, OpenInterest
 from schemas.topics import FUNDING, LIQUIDATIONS, OPEN_INTEREST
@@ -205,11 +207,15 @@ def random_log(
     seed: int, events: int, *, assets: Sequence[str] = ("BTC", "ETH", "SOL"), ticks: bool = True
 ) -> list[Entry]:
     """Bursts and silences, lags from none to beyond every grace, backlogs, times ahead of the log, ticks in between."""
+    return list(random_entries(seed, events, assets=assets, ticks=ticks))
+
+
+def random_entries(seed: int, events: int, *, assets: Sequence[str], ticks: bool = True) -> Iterator[Entry]:
+    """The same, one by one."""
     rng = random.Random(seed)
-    log: list[Entry] = []
     now, sequence, offset = 0, 0, 0
     gap_ms = 5.0
-    events_before: list[Liquidation] = []
+    events_before: deque[Liquidation] = deque(maxlen=300)
     while offset < events:
         if rng.random() < 0.03:
             gap_ms = rng.choice((0.5, 2.0, 5.0, 20.0, 100.0, 1_000.0))
@@ -218,11 +224,11 @@ def random_log(
             silent_ms = rng.choice((3_000, 15_000, 90_000, 700_000))
             for _ in range(min(silent_ms // TICK_MS, 120) if ticks else 0):
                 now += TICK_MS
-                log.append(tick(sequence, now, after_offset=offset - 1))
+                yield tick(sequence, now, after_offset=offset - 1)
                 sequence += 1
             now += silent_ms
         elif ticks and rng.random() < 0.05:
-            log.append(tick(sequence, now - rng.choice((0, 0, 50)), after_offset=offset - 1))
+            yield tick(sequence, now - rng.choice((0, 0, 50)), after_offset=offset - 1)
             sequence += 1
         lag_ms = rng.choice((0, 3, 100, 300, 1_000, 1_000, 3_300, rng.randrange(6_000), rng.randrange(40_000), -200))
         event = liquidation(
@@ -230,16 +236,15 @@ def random_log(
             asset=rng.choice(assets),
             exchange=rng.choice(EXCHANGES[:3]) if rng.random() < 0.9 else rng.choice(EXCHANGES),
             side=rng.choice((Side.LONG, Side.LONG, Side.SHORT)),
-            notional_usd=round(rng.lognormvariate(9, 2.5), 6),
+            notional_usd=min(round(rng.lognormvariate(9, 2.5), 6), NOTIONAL_USD_MAX),
             backlog=rng.random() < 0.01,
             name=offset,
         )
         if rng.random() < 0.05 and events_before:
-            event = rng.choice(events_before[-300:])  # comes again
+            event = rng.choice(events_before)  # comes again
         events_before.append(event)
-        log.append(at(offset, now - rng.choice((0, 0, 0, 7)), event))
+        yield at(offset, now - rng.choice((0, 0, 0, 7)), event)
         offset += 1
-    return log
 
 
 def cascade_log(seed: int, *, assets: Sequence[str] = ("BTC",), peak_per_s: int = 160) -> list[Entry]:

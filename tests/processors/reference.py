@@ -169,7 +169,7 @@ class Reference:
         for end, index, name, start in sorted(due):
             asset, size = self.assets[name], self.sizes[index]
             asset.open.remove((index, start))
-            rows = [row for row in asset.rows[index] if start <= row[0] < end]
+            rows = _between(asset.rows[index], start, end)
             fields = {
                 "events": len(rows),
                 "long_events": sum(row[2] == 0 for row in rows),
@@ -220,9 +220,8 @@ class Reference:
 
     def _window(self, asset: Asset, index: int, end: int) -> list[Row]:
         """Events of the ten panes that end with pane `end`."""
-        pane, rows = self.sizes[index].size_ms // 10, asset.rows[index]
-        first = bisect_left(rows, ((end - 9) * pane,))
-        return rows[first : bisect_left(rows, ((end + 1) * pane,))]
+        pane = self.sizes[index].size_ms // 10
+        return _between(asset.rows[index], (end - 9) * pane, (end + 1) * pane)
 
     def _score(self, name: str, asset: Asset, rows: list[Row], before: list[Row]) -> tuple[list[Fraction], bool]:
         score, weights = self.s.score, self.s.score.weights
@@ -234,13 +233,14 @@ class Reference:
             max(velocity / Fraction(score.events_per_s_warning), usd / Fraction(score.notional_usd_per_s_warning)),
         )
         critical = Fraction(score.acceleration_events_per_s2_critical)
-        return [
+        terms = [
             Fraction(repr(weights.velocity)) * min(Fraction(1), velocity / Fraction(score.events_per_s_critical)),
             Fraction(repr(weights.acceleration)) * min(Fraction(1), max(Fraction(0), acceleration) / critical),
             Fraction(repr(weights.volume)) * min(Fraction(1), usd / Fraction(score.notional_usd_per_s_critical)),
             Fraction(repr(weights.correlation)) * context * Fraction(asset.correlation or 0.0),
             *self._context_terms(name, rows, context),
-        ], acceleration >= 2 * critical
+        ]
+        return [_in_billionths(term) for term in terms], acceleration >= 2 * critical
 
     def _context_terms(self, name: str, rows: list[Row], g: Fraction) -> tuple[Fraction, Fraction]:
         score, weights = self.s.score, self.s.score.weights
@@ -258,7 +258,7 @@ class Reference:
         rows, before = self._window(asset, self.judged, end), self._window(asset, self.judged, end - 10)
         terms, boost = self._score(name, asset, rows, before)
         p = min(Fraction(1), sum(terms, Fraction(0)) * (Fraction(self.s.score.boost) if boost else 1))
-        p = Fraction(round(p * 10**9), 10**9)
+        p = _in_billionths(p)
         size_s, levels = Fraction(self.s.judged_size_ms, 1_000), self.s.levels
         velocity, acceleration = len(rows) / size_s, (len(rows) - len(before)) / size_s**2
         if p > Fraction("0.9") or velocity > levels.extreme_events_per_s:
@@ -327,9 +327,8 @@ class Reference:
         end = self.now // 1_000 * 1_000
         start = end - self.s.correlation.span_ms
         bins = {slot: [0] * (self.s.correlation.span_ms // width_ms) for slot in range(len(EXCHANGES))}
-        for time, slot in asset.all_ms:
-            if start <= time < end:
-                bins[slot][(time - start) // width_ms] += 1
+        for time, slot in _between(asset.all_ms, start, end):
+            bins[slot][(time - start) // width_ms] += 1
         return {slot: counts for slot, counts in bins.items() if sum(counts) >= self.s.correlation.events_min}
 
     def _correlate(self, asset: Asset) -> None:
@@ -357,6 +356,16 @@ class Reference:
                 best *= width_ms
             asset.lag = (self.now // 1_000, leader, best)
         return asset.lag[2]
+
+
+def _between(ordered: list[Any], from_ms: int, to_ms: int) -> list[Any]:
+    """Those from `from_ms` until before `to_ms`, by their first field."""
+    return ordered[bisect_left(ordered, (from_ms,)) : bisect_left(ordered, (to_ms,))]
+
+
+def _in_billionths(number: Fraction) -> Fraction:
+    """As terms and probability count: levels compare whole billionths."""
+    return Fraction(round(number * 10**9), 10**9)
 
 
 def _usd(rows: list[Row]) -> float:
