@@ -11,13 +11,14 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.kafka import confluent_config, topic_names
+from runtime.log_reader import QUEUE_BACKOFF_MS
 from runtime.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable
 from schemas.topics import Topic
 from sinks.connector import Position
 from sinks.metrics import MISSING
 
-# What is fetched ahead: 16 MiB hold 150,000 liquidations of 100 bytes, more than a second of the fastest sink.
+# What is fetched ahead: 16 MiB hold 150,000 liquidations of 100 bytes, or 20,000 states.
 PREFETCH_KIBIBYTES_MAX: Final = 16 * 1024
 SESSION_MS: Final = 10_000  # a killed member's partitions go to another one after that
 WATERMARK_S_MAX: Final = 10.0
@@ -47,6 +48,7 @@ class Reader:
                 auto_offset_reset="error",
                 session_timeout_ms=SESSION_MS,
                 queued_max_messages_kbytes=PREFETCH_KIBIBYTES_MAX,
+                fetch_queue_backoff_ms=QUEUE_BACKOFF_MS,
             )
             | {"error_cb": self._failed}
         )
