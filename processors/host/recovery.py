@@ -99,7 +99,7 @@ def _recover(
         known = one.detector
         journals[partition] = Journal(epoch=epoch, next_sequence=known.next_sequence, next_offset=known.next_offset)
         known.next_offset = max(known.next_offset, one.position)
-    remember_heard(settings, warm, ending=ending)
+    remember_heard(settings, warm, ending=ending, asking=asking)
     _read_journal(settings, codec, found, journals, ending)
     for one in found.values():
         one.end = asking.bounds(name, one.partition)[1]

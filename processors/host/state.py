@@ -73,15 +73,16 @@ def restored(state: State, codec: Codec, detector: Fold) -> PartitionState:
     return read_partition(own)
 
 
-def remember_heard(settings: KafkaSettings, folds: Mapping[int, tuple[Fold, int]], *, ending: threading.Event) -> None:
+def remember_heard(
+    settings: KafkaSettings, folds: Mapping[int, tuple[Fold, int]], *, ending: threading.Event, asking: LogReader
+) -> None:
     """Tell detectors, restored up to these offsets, what a duplicate of what comes next could be of."""
     name = topic_names(settings).of(LIQUIDATIONS)
     starts = {}
-    with LogReader(settings, {}, ending=ending) as reader:
-        for partition, (detector, position) in folds.items():
-            start = reader.offset_at(name, partition, detector.log_time_ms - SPAN_MS - CLOCKS_MS_MAX)
-            if start < position:
-                starts[name, partition] = start
+    for partition, (detector, position) in folds.items():
+        start = asking.offset_at(name, partition, detector.log_time_ms - SPAN_MS - CLOCKS_MS_MAX)
+        if start < position:
+            starts[name, partition] = start
     waiting = {partition for _, partition in starts}
     with LogReader(settings, starts, ending=ending) as reader:
         while waiting:

@@ -11,10 +11,12 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
-from processors.detector import Delivered, Output
+from processors.detector import Delivered, Detector, Output
 from processors.settings import DetectorSettings
-from schemas.records import AssetState, CascadeAlert, Funding, Liquidation, OpenInterest, WindowAggregate
+from schemas.records import AssetState, CascadeAlert, Funding, JournalEntry, Liquidation, OpenInterest, WindowAggregate
+from schemas.topics import OPEN_INTEREST
 from schemas.words import EXCHANGE_SLOTS, LEVEL_RANKS, LEVELS, Exchange, Side
+from tests.processors.logs import CODEC
 from tests.processors.reference_context import AssetContext
 
 NONE, WATCH, ALERT, CRITICAL, EXTREME = range(1, 6)
@@ -356,6 +358,27 @@ class Reference:
                 best *= width_ms
             asset.lag = (self.now // 1_000, leader, best)
         return asset.lag[2]
+
+
+def step(detector: Detector, reference: Reference, part: JournalEntry | list[Delivered]) -> int:
+    """One entry of the journal, or a run of liquidations, through both; returns how many outputs there were."""
+    if isinstance(part, JournalEntry):
+        outputs, expected = [*detector.apply(part)], _apply(reference, part)
+    else:
+        outputs = detector.fold(part)
+        expected = [published for delivered in part for published in reference.fold(delivered)]
+    assert_same(outputs, expected)
+    return len(expected)
+
+
+def _apply(reference: Reference, entry: JournalEntry) -> list[Published]:
+    if entry.context is None:
+        assert entry.append_time_ms is not None
+        return reference.tick(entry.append_time_ms)
+    value = entry.context.value
+    is_interest = entry.context.topic == OPEN_INTEREST.name
+    record = CODEC.decode(OpenInterest, value) if is_interest else CODEC.decode(Funding, value)
+    return reference.let_in(entry.context.append_time_ms, record)
 
 
 def _between(ordered: list[Any], from_ms: int, to_ms: int) -> list[Any]:

@@ -5,10 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.settings import DetectorSettings
-from schemas.records import Funding, JournalEntry, OpenInterest
-from schemas.topics import OPEN_INTEREST
+from schemas.records import JournalEntry
 from tests.processors.logs import (
-    CODEC,
     EXCHANGES,
     Entry,
     at,
@@ -19,7 +17,7 @@ from tests.processors.logs import (
     tick,
     with_context,
 )
-from tests.processors.reference import Published, Reference, assert_same
+from tests.processors.reference import Reference, step
 
 
 def compare(log: list[Entry]) -> int:
@@ -27,23 +25,8 @@ def compare(log: list[Entry]) -> int:
     detector, reference = new_detector(), Reference(DetectorSettings())
     total = 0
     for entry in log:
-        if isinstance(entry, JournalEntry):
-            outputs, expected = [*detector.apply(entry)], apply(reference, entry)
-        else:
-            outputs, expected = detector.fold([entry]), reference.fold(entry)
-        assert_same(outputs, expected)
-        total += len(expected)
+        total += step(detector, reference, entry if isinstance(entry, JournalEntry) else [entry])
     return total
-
-
-def apply(reference: Reference, entry: JournalEntry) -> list[Published]:
-    if entry.context is None:
-        assert entry.append_time_ms is not None
-        return reference.tick(entry.append_time_ms)
-    value = entry.context.value
-    is_interest = entry.context.topic == OPEN_INTEREST.name
-    record = CODEC.decode(OpenInterest, value) if is_interest else CODEC.decode(Funding, value)
-    return reference.let_in(entry.context.append_time_ms, record)
 
 
 @pytest.mark.parametrize("seed", range(6))
